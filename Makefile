@@ -1,0 +1,62 @@
+# Two commands do everything on a fresh machine: `make run` and `make test`.
+# Each makes its own virtual environment; nothing else is installed or changed.
+
+PYTHON ?= python3
+RUN_ENV := .venv
+TEST_ENV := .venv-test
+PIP_FLAGS := -qq --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint gpu results readme clean
+
+help:
+	@echo "make run      export, verify and run meso4 (installs TensorFlow and TensorRT-RTX)"
+	@echo "make test     lint, types and every test that needs no GPU"
+	@echo "make gpu      plans, parity, runtime tests and benchmarks on an NVIDIA GPU"
+	@echo "make results  measure again what benchmarks/results/ holds, and the README's tables"
+	@echo "make clean    remove the environments and what was built"
+
+# What the main job needs, and no more.
+$(RUN_ENV)/ready: pyproject.toml constraints.txt
+	@echo "installing into $(RUN_ENV) (once; about two minutes) ..."
+	@$(PYTHON) -m venv $(RUN_ENV)
+	@$(RUN_ENV)/bin/pip install $(PIP_FLAGS) -e '.[keras,rtx]'
+	@touch $@
+
+$(TEST_ENV)/ready: pyproject.toml constraints.txt
+	@echo "installing into $(TEST_ENV) (once; several minutes, 9 GB) ..."
+	@$(PYTHON) -m venv $(TEST_ENV)
+	@$(TEST_ENV)/bin/pip install $(PIP_FLAGS) -e '.[keras,torch,rtx,capi,media,evaluate,bench,openvino,demo,dev]'
+	@touch $@
+
+run: $(RUN_ENV)/ready
+	@$(RUN_ENV)/bin/python -m zoo.first_run
+
+lint: $(TEST_ENV)/ready
+	@$(TEST_ENV)/bin/ruff check .
+	@$(TEST_ENV)/bin/ruff format --check .
+	@$(TEST_ENV)/bin/mypy
+
+# One framework a process: TensorFlow followed by torchvision aborts the interpreter.
+test: lint
+	@$(TEST_ENV)/bin/python -m pytest -q tests --ignore-glob='*/test_torch_*'
+	@$(TEST_ENV)/bin/python -m pytest -q tests/test_torch_*.py
+
+# Needs an NVIDIA GPU; says so and exits 2 where there is none.
+gpu: $(TEST_ENV)/ready
+	@$(TEST_ENV)/bin/python -m benchmarks.gpu_run
+
+# Nothing else should run on the machine meanwhile; about an hour on two cores.
+results: $(TEST_ENV)/ready
+	@$(TEST_ENV)/bin/python -m benchmarks.speed
+	@$(TEST_ENV)/bin/python -m benchmarks.threads
+	@$(TEST_ENV)/bin/python -m benchmarks.export_cost
+	@$(TEST_ENV)/bin/zoo bench --all
+	@$(MAKE) --no-print-directory readme
+
+# The README's tables from benchmarks/results/.
+readme: $(TEST_ENV)/ready
+	@$(TEST_ENV)/bin/python -m benchmarks.readme_tables
+
+clean:
+	rm -rf $(RUN_ENV) $(TEST_ENV) .cache engines build *.egg-info

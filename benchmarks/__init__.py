@@ -1,0 +1,1 @@
+"""How to measure, the peers to measure against, and the results that were measured."""

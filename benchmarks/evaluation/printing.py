@@ -1,0 +1,135 @@
+"""What ``zoo evaluate`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from benchmarks.evaluation.ranking import rank, rank_engines
+from benchmarks.evaluation.report import figure
+from benchmarks.evaluation.run import Begin, Evaluation
+from benchmarks.evaluation.scoring import Advance
+
+_out = Console(highlight=False)
+_MOST_TOLD = 5
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Begin]:
+    """A bar for each dataset, with the time left, on standard error."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bars:
+
+        def begin(name: str, count: int) -> Advance:
+            task = bars.add_task(escape(_plain(name)), total=count)
+            return lambda done: bars.advance(task, done)
+
+        yield begin
+
+
+def print_evaluations(evaluations: Sequence[Evaluation], files: Sequence[Path]) -> None:
+    """Tables: one classification report each, or the ranking first where there are several."""
+    if len(evaluations) > 1:
+        _print_ranking(evaluations)
+    for one in rank(evaluations):
+        _print_one(one)
+    for path in files:
+        if path.suffix in (".html", ".json") or path.name.endswith("-worst.jpg"):
+            _out.print(f"wrote {escape(_plain(str(path)))}", soft_wrap=True)
+
+
+def _print_ranking(evaluations: Sequence[Evaluation]) -> None:
+    table = _table("", "engine", "dataset", *_FIGURES)
+    for place, one in enumerate(rank(evaluations), 1):
+        table.add_row(str(place), escape(_plain(one.engine)), escape(_plain(one.dataset)),
+                      *_row(one))  # fmt: skip
+    _out.print(table)
+    if means := rank_engines(evaluations):
+        table = _table("", "engine", "mean AUC", "mean accuracy", "datasets")
+        for place, mean in enumerate(means, 1):
+            table.add_row(str(place), escape(_plain(mean.engine)), figure(mean.auc),
+                          figure(mean.accuracy), str(mean.datasets))  # fmt: skip
+        _out.print(table)
+
+
+_FIGURES = ("images", "accuracy", "AUC", "EER", "videos")
+
+
+def _row(one: Evaluation) -> list[str]:
+    m = one.metrics
+    videos = "-" if m.videos is None else figure(m.videos.accuracy)
+    return [str(m.images), figure(m.accuracy), figure(m.auc), figure(m.equal_error_rate), videos]
+
+
+def _print_one(one: Evaluation) -> None:
+    m = one.metrics
+    _out.print(
+        f"\n[bold]{escape(_plain(one.engine))}[/bold] on {escape(_plain(one.dataset))}:"
+        f" {m.images} images ({m.fake} fake, {m.real} real)",
+        soft_wrap=True,
+    )
+    if not one.info.weights.trained:
+        _out.print("  [red]the weights are untrained: these figures mean nothing[/red]")
+    table = _table("", "precision", "recall", "F1", "images")
+    for name in ("real", "fake"):
+        line = m.report[name]
+        table.add_row(name, *(figure(line[k]) for k in ("precision", "recall", "f1-score")),
+                      str(int(line["support"])))  # fmt: skip
+    _out.print(table)
+    (real_right, real_wrong), (fake_wrong, fake_right) = m.confusion
+    lines = {
+        "accuracy": f"{figure(m.accuracy)} at threshold {m.threshold:g}",
+        "verdicts": f"real: {real_right} right, {real_wrong} called fake;"
+        f" fake: {fake_right} right, {fake_wrong} called real",
+        "AUC": f"{figure(m.auc)}, average precision {figure(m.average_precision)},"
+        f" equal error rate {figure(m.equal_error_rate)}",
+        "Brier": figure(m.brier),
+    }
+    if m.best_threshold is not None:
+        lines["best"] = (
+            f"threshold {m.best_threshold:.4f}: accuracy {figure(m.best_accuracy)}"
+            " (Youden's J, chosen on these images)"
+        )
+    if m.videos is not None:
+        lines["videos"] = (
+            f"{m.videos.videos} by mean P(fake): accuracy {figure(m.videos.accuracy)},"
+            f" AUC {figure(m.videos.auc)}"
+        )
+    if m.undefined:
+        lines["undefined"] = f"{', '.join(m.undefined)}: {next(iter(m.undefined.values()))}"
+    for key, text in lines.items():
+        _out.print(f"{key:<10} {text}", soft_wrap=True)
+    failures = one.scored.failures
+    if failures:
+        _out.print(f"[yellow]left out  [/yellow] {len(failures)} images that cannot be read:")
+        for failure in failures[:_MOST_TOLD]:
+            _out.print(f"  {escape(_plain(failure.name))}: {escape(failure.why)}", soft_wrap=True)
+        if len(failures) > _MOST_TOLD:
+            _out.print(f"  and {len(failures) - _MOST_TOLD} more: see --json or --out")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        left = column in ("", "engine", "dataset")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
+    return table
+
+
+def _plain(name: str) -> str:
+    """A file name as a terminal can show it."""
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in shown)

@@ -1,0 +1,57 @@
+"""What a user asks `zoo bench` for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.peers.peer import Source
+from runtime.errors import ZooError
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """What a user asked for.
+
+    Attributes:
+        engine: ``.onnx`` or ``.plan``.
+        batches: sizes; ``None`` sweeps powers of two until throughput stops growing.
+        source: where frames are: in host memory, or already on the GPU.
+        duration: seconds that each peer is measured for at each batch size, at least.
+        threads: CPU threads of each peer; their own choice by default.
+        compare: names of peers.
+        out: folder for files; checked before anything is measured.
+    """
+
+    engine: Path
+    batches: tuple[int, ...] | None = None
+    source: Source = "host"
+    duration: float = 5.0
+    threads: int | None = None
+    compare: tuple[str, ...] = ()
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.duration > 0 and math.isfinite(self.duration)):
+            raise ZooError(
+                f"nothing can be measured in {self.duration:g} s",
+                "--duration is the time of each measurement, in seconds",
+                "for example --duration 5",
+            )
+        if self.threads is not None and self.threads < 1:
+            raise ZooError(f"{self.threads} threads cannot run anything", "", "--threads 1 or more")
+
+
+def parse_batches(text: str) -> tuple[int, ...]:
+    """Read ``1,2,4``.
+
+    Raises:
+        ZooError: something is no whole number above 0.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise ZooError(
+            f"'{text}' are no batch sizes", "whole numbers above 0 are due", "--batch 1,2,4"
+        )
+    return tuple(sorted({int(part) for part in parts}))

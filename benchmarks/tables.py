@@ -1,0 +1,147 @@
+"""Measured results as Markdown. Each table ends with the command that repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.bars import ratio_bar
+from benchmarks.environment import summary_line
+from benchmarks.peers import ENGINE
+from zoo.catalog import CARDS
+
+#: Columns of the performance tables: what the engine is compared with, the fastest way of
+#: each kind.
+_KINDS = {
+    "original": ("keras", "keras-eager", "torch", "torch-channels-last", "torch-fp16"),
+    "compiled original": ("keras-compiled", "torch-compiled", "torch-compiled-fp16"),
+    "plain ONNX Runtime": ("onnxruntime", "onnxruntime-cuda"),
+    "OpenVINO": ("openvino",),
+}
+
+
+def networks(_: Mapping[str, Any]) -> str:
+    """What the zoo has, from its cards."""
+    rows = []
+    for card in CARDS:
+        how = card.preprocessing
+        weights = ", ".join(f"`{w.name}`" + " (features)" * w.backbone for w in card.weights)
+        rows.append(
+            (
+                f"`{card.name}`",
+                f"[{card.title}]({card.source})",
+                {"keras": "Keras", "torch": "PyTorch"}[card.framework],
+                f"{how.height} x {how.width}",
+                f"{card.parameters:,}",
+                weights or "none published",
+            )
+        )
+    head = ("name", "network", "published in", "input", "parameters", "weights")
+    return _table(head, rows, right={3, 4})
+
+
+def performance(found: Mapping[str, Any]) -> str:
+    """Each network's engine: throughput, latency, and how many times as fast as its peers."""
+    rows = []
+    order = {card.name: number for number, card in enumerate(CARDS)}
+    results = sorted(found.values(), key=lambda result: order.get(result["engine"]["network"], 99))
+    for result in results:
+        for figure in (f for f in result["figures"] if f["peer"] == ENGINE):
+            batch, latency = figure["batch"], figure["latency"]
+            rows.append(
+                (
+                    result["engine"]["title"],
+                    str(batch),
+                    _digits(figure["images_per_s"]),
+                    _digits(1000 * latency["p50"]),
+                    _digits(1000 * latency["p99"]),
+                    *(_times_as_fast(result, batch, peers) for peers in _KINDS.values()),
+                )
+            )
+    head = ("network", "batch", "images/s", "p50 ms", "p99 ms", *_KINDS)
+    filled = [i for i, _ in enumerate(head) if i < 5 or any(row[i] for row in rows)]
+    table = _table(
+        [head[i] for i in filled],
+        [[row[i] for i in filled] for row in rows],
+        right=set(range(1, len(filled))),
+    )
+    first = results[0]
+    precision = first["engine"]["precision"].upper()
+    words = (
+        f"{_where(first['environment'])} {precision}, frames from {first['settings']['from']} "
+        "memory. The last columns say how many times as fast the engine is as the fastest "
+        "way of each kind, with the 95 % interval; the peers get normalised floats, the "
+        "engine scales the pixels itself."
+    )
+    return f"{table}\n\n{words} Repeat with `zoo bench --all`."
+
+
+def bars(result: Mapping[str, Any]) -> str:
+    """Limits of the networks' speed on a CPU."""
+    words = f"{_where(result['environment'])} Repeat with `zoo bench --all`."
+    return f"{_bars(result['bars'])}\n\n{words}"
+
+
+def speed(result: Mapping[str, Any]) -> str:
+    """Limits of the command's, the runtime's and Meso4's speed."""
+    words = f"{_where(result['environment'])} Repeat with `python -m benchmarks.speed`."
+    return f"{_bars(result['bars'])}\n\n{words}"
+
+
+def export_cost(result: Mapping[str, Any]) -> str:
+    """Seconds and memory of exporting each network."""
+    rows = []
+    for one in result["networks"]:
+        size = one["bytes"]
+        megabytes = [
+            f"{size[ending] / 1e6:,.1f}" if ending in size else ""
+            for ending in (".onnx", ".fp16.onnx", ".plan")
+        ]
+        peak = f"{one['peak_bytes'] / 1e6:,.0f}"
+        rows.append((one["title"], f"{one['seconds']:.1f}", peak, *megabytes))
+    head = ("network", "seconds", "most resident MB", "ONNX MB", "FP16 ONNX MB", "plan MB")
+    table = _table(head, rows, right=set(range(1, 6)))
+    words = f"{_where(result['environment'])} `zoo export NAME --fp16`, certificate included."
+    return f"{table}\n\n{words} Repeat with `python -m benchmarks.export_cost`."
+
+
+def _bars(found: Iterable[Mapping[str, Any]]) -> str:
+    rows = []
+    for bar in found:
+        sign = "≤" if bar["better"] == "less" else "≥"
+        unit = {"x": "times"}.get(bar["unit"], bar["unit"])
+        measured = "not measured"
+        if bar["measured"] is not None:
+            spread = f" ({bar['spread']})" if bar["spread"] else ""
+            measured = f"{_digits(bar['measured'])} {unit}{spread}"
+        against = f" ({bar['against']})" if bar["against"] else ""
+        limit = f"{sign} {bar['limit']:g} {unit}"
+        rows.append((bar["name"] + against, limit, measured, "yes" if bar["met"] else "**no**"))
+    return _table(("", "limit", "measured", "met"), rows, right={1, 2})
+
+
+def _times_as_fast(result: Mapping[str, Any], batch: int, peers: Sequence[str]) -> str:
+    bar = ratio_bar("", result, batch, peers, 1.0)
+    return "" if bar.measured is None else f"{bar.measured:.2f} ({bar.spread})"
+
+
+def _where(environment: Mapping[str, Any]) -> str:
+    day = environment["time"].partition("T")[0]
+    packages = environment["packages"]
+    shown = {"onnxruntime-gpu": "ONNX Runtime", "tensorflow": "TensorFlow", "torch": "torch"}
+    versions = [f"{title} {packages[name]}" for name, title in shown.items() if name in packages]
+    return f"{summary_line(dict(environment))}; {', '.join(versions)}; {day}."
+
+
+def _digits(value: float) -> str:
+    """Three digits that matter."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> str:
+    at_right = set(right)
+    rule = ["---:" if index in at_right else "---" for index in range(len(head))]
+    lines = [head, rule, *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

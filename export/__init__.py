@@ -1,0 +1,1 @@
+"""From an original to a verified engine: convert, contract, rewrite, half, plan, certify."""

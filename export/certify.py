@@ -1,0 +1,140 @@
+"""Run every engine of an export and compare it with the original."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.certificate import (
+    BATCH_TOLERANCE,
+    Bar,
+    BatchCheck,
+    Certificate,
+    Comparison,
+    bar_for,
+    check_batches,
+    compare,
+)
+from export.half_emulation import emulate_half
+from export.samples import Samples
+from runtime.backends import Backend, open_backend
+from runtime.cuda_driver import query_driver
+from runtime.engine_info import FAKE_NAME, INPUT_NAME, LOGIT_NAME, Artefact, EngineInfo
+from runtime.errors import EngineError
+from zoo.originals import Scores
+
+if TYPE_CHECKING:
+    import onnx
+
+#: What the emulated joint is called: ONNX Runtime's CPU rounds no activation.
+ROUNDED = "rounded"
+
+
+def certify(reference: Scores, folder: Path, info: EngineInfo, samples: Samples) -> Certificate:
+    """Compare every engine of a sidecar with the original and with the one before it.
+
+    Args:
+        reference: the original's scores of ``samples``.
+        folder: where the engine files are.
+        info: the sidecar.
+        samples: frames.
+    """
+    comparisons: list[Comparison] = []
+    batches: list[BatchCheck] = []
+    unchecked: dict[str, str] = {}
+    before: tuple[str, Scores] | None = None
+    original = f"{info.network} in its own framework"
+    for name, artefact in info.artefacts.items():
+        try:
+            backend = open_backend(folder / name)
+        except EngineError as error:
+            if artefact.kind == "plan" and not query_driver().devices:
+                unchecked[name] = f"{error.why or error.what}"
+                continue
+            raise
+        bar = bar_for(artefact.precision, info.weights.trained)
+
+        def joint(source: str, due: Scores, engine: str, found: Scores, bar: Bar = bar) -> None:
+            names = (source, engine)
+            comparisons.append(compare(due, found, bar, names=names, threshold=info.threshold))
+
+        try:
+            sizes = corners(backend, artefact, info)
+            scores = run_scores(backend, samples, min(sizes))
+            joint(original, reference, name, scores)
+            if before is not None:
+                joint(*before, name, scores)
+            if artefact.kind == "onnx" and artefact.precision == "fp16":
+                rounded = emulated_scores(_load(folder / name), samples.frames)
+                joint(original, reference, f"{name} {ROUNDED}", rounded)
+            batches.append(
+                check_batches(
+                    backend.infer,
+                    samples.frames[:: max(1, len(samples.frames) // 8)][:8],
+                    sizes,
+                    BATCH_TOLERANCE[artefact.precision],
+                    name,
+                )
+            )
+            before = name, scores
+        finally:
+            backend.close()
+    return Certificate(
+        samples.origin,
+        float(reference.logit.astype("float64").std()),
+        info.threshold,
+        tuple(comparisons),
+        tuple(batches),
+        unchecked,
+    )
+
+
+def corners(backend: Backend, artefact: Artefact, info: EngineInfo) -> list[int]:
+    """Batch sizes worth checking: a plan's profile corners, ONNX's smallest and largest."""
+    if artefact.kind == "plan" and info.builder is not None:
+        profile = (info.builder.min_batch, info.builder.opt_batch, info.builder.max_batch)
+        return sorted(set(profile))
+    return sorted({1, max(1, backend.max_batch - 1), backend.max_batch})
+
+
+def run_scores(backend: Backend, samples: Samples, smallest: int = 1) -> Scores:
+    """Scores of all frames, in the engine's largest batches.
+
+    A last batch below the ``smallest`` that the engine takes is filled up with frames that
+    were judged already; their scores are dropped.
+    """
+    step, frames = backend.max_batch, samples.frames
+    parts = []
+    for start in range(0, len(frames), step):
+        part = frames[start : start + step]
+        count = len(part)
+        if count < smallest:
+            part = np.resize(part, (smallest, *part.shape[1:]))
+        logit, fake = backend.infer(np.ascontiguousarray(part))
+        parts.append((logit[:count], fake[:count]))
+    return Scores(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
+
+
+def emulated_scores(half: onnx.ModelProto, frames: NDArray[np.uint8]) -> Scores:
+    """Scores of an FP16 graph as a GPU would compute them; see `export.half_emulation`."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    data = emulate_half(half).SerializeToString()
+    session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    del data  # the session has its own; VGG16's is half a gigabyte
+    parts = [
+        session.run([LOGIT_NAME, FAKE_NAME], {INPUT_NAME: frames[start : start + 8]})
+        for start in range(0, len(frames), 8)
+    ]
+    return Scores(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    import onnx
+
+    return onnx.load(path)

@@ -1,0 +1,286 @@
+"""The straight line: original, ONNX, contract, rewrites, FP16, plan, certificate."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+from export.certificate import FP16_MARGIN, Certificate, bar_for, compare, tightened
+from export.certify import certify, emulated_scores
+from export.contract import apply_contract
+from export.convert import to_plain_onnx
+from export.keep_fp32 import to_verified_half
+from export.plan import BuilderName, build_plan
+from export.rewrite import Applied, rewrite
+from export.samples import Samples, default_samples, read_samples
+from export.staging import publish, staging
+from runtime.batch import BatchProfile
+from runtime.build_progress import Progress
+from runtime.engine_info import METADATA_KEY, Artefact, Builder, EngineInfo, file_sha256
+from weights.store import cache_folder
+from zoo.card import ModelCard
+from zoo.originals import Original, Scores, load_original
+
+_log = logging.getLogger(__name__)
+
+#: Called as ``step(title, seconds)`` when a step has ended, ``seconds`` None when it begins.
+Report = Callable[[str, float | None], None]
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What a user asked for.
+
+    Attributes:
+        card: of the network.
+        weights: a name on the card, a path, ``random``, or ``None`` for the card's first.
+        seed: of random weights.
+        fake_index: which of two outputs is "fake", where the card does not say.
+        out: folder for the files.
+        name: stem of their names; by default the network's, with the weights' where they
+            are not its first.
+        fp16: also in half precision, and the plan from that.
+        builder: of the plan; ``none`` for no plan.
+        batch: the plan's profile.
+        images: a folder or tar to measure on, besides the default samples.
+    """
+
+    card: ModelCard
+    weights: str | None = None
+    seed: int = 0
+    fake_index: int | None = None
+    out: Path = Path()
+    name: str | None = None
+    fp16: bool = False
+    builder: BuilderName | Literal["none"] = "auto"
+    batch: BatchProfile = field(default_factory=BatchProfile)
+    images: Path | None = None
+
+    @property
+    def stem(self) -> str:
+        """Of the files' names."""
+        if self.name is not None:
+            return self.name
+        default = self.card.default_weights
+        if self.weights is None or (default is not None and self.weights == default.name):
+            return self.card.name
+        return f"{self.card.name}-{Path(str(self.weights)).stem}"
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the files, the sidecar last."""
+        names = [f"{self.stem}.onnx"]
+        names += [f"{self.stem}.fp16.onnx"] * self.fp16
+        names += [f"{self.stem}.plan"] * (self.builder != "none")
+        return [*names, f"{self.stem}.json"]
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export made.
+
+    Attributes:
+        files: final paths; none where the certificate failed.
+        info: the sidecar.
+        certificate: the proof.
+        rewrites: what applied how often.
+        seconds: wall clock by step.
+    """
+
+    files: list[Path]
+    info: EngineInfo
+    certificate: Certificate
+    rewrites: list[Applied]
+    seconds: dict[str, float]
+
+
+def export_network(
+    request: ExportRequest,
+    report: Report = lambda title, seconds: None,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Walk the whole line once.
+
+    The files appear under their final names only when the certificate has passed.
+
+    Args:
+        request: what is wanted.
+        report: called as each step begins and ends.
+        progress: called by the builder of the plan, see `runtime.build_progress`.
+
+    Raises:
+        ZooError: weights, packages, folder or graph are not as they have to be.
+    """
+    import onnx
+
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(title: str) -> Iterator[None]:
+        report(title, None)
+        start = perf_counter()
+        yield
+        seconds[title] = perf_counter() - start
+        report(title, seconds[title])
+
+    stem = request.stem
+    with staging(request.out, stem) as folder:
+        with step("load the original"):
+            original = load_original(
+                request.card, request.weights, seed=request.seed, fake_index=request.fake_index
+            )
+        info = _describe(original)
+        samples = _samples(request, original)
+        with step("score with the original"):
+            reference = original.scores(samples.frames)
+        paths = {"fp32": folder / f"{stem}.onnx", "fp16": folder / f"{stem}.fp16.onnx"}
+        with step("convert to ONNX"):
+            plain = to_plain_onnx(original)
+        original.release()
+        with step("contract and exact rewrites"):
+            graph, rewrites = rewrite(_with_contract(plain, original))
+            del plain
+            _save(onnx, graph, paths["fp32"], info)
+        kept: dict[str, str] = {}
+        if request.fp16:
+            with step("half precision"):
+                half, kept = to_verified_half(
+                    graph, _judge(reference, samples, info.weights.trained), _log.info
+                )
+                info = replace(info, kept_fp32=kept)
+                _save(onnx, half, paths["fp16"], info)
+        del graph
+        source = "fp16" if request.fp16 else "fp32"
+        if request.builder != "none":
+            with step("build the plan"):
+                built = build_plan(
+                    paths[source],
+                    builder=request.builder,
+                    batch=request.batch,
+                    expect_fp16=request.fp16,
+                    keep_fp32=kept,
+                    timing_cache=cache_folder() / "tensorrt-timing.cache",
+                    progress=progress,
+                )
+                (folder / f"{stem}.plan").write_bytes(built.plan)
+            info = replace(
+                info,
+                builder=Builder(
+                    built.flavour,
+                    built.version,
+                    list(built.targets),
+                    request.batch.minimum,
+                    request.batch.optimum,
+                    request.batch.maximum,
+                    built.layers,
+                ),
+            )
+        info = replace(info, artefacts=_artefacts(folder, request, source))
+        (folder / f"{stem}.json").write_text(info.to_json(), "utf-8")
+        with step("certificate"):
+            certificate = certify(reference, folder, info, samples)
+        info = replace(info, certificate=certificate.to_dict())
+        (folder / f"{stem}.json").write_text(info.to_json(), "utf-8")
+        if certificate.passed:
+            publish(folder, request.out, request.files)
+    files = [request.out / name for name in request.files] if certificate.passed else []
+    return ExportResult(files, info, certificate, rewrites, seconds)
+
+
+def _samples(request: ExportRequest, original: Original) -> Samples:
+    if request.images is not None:
+        return read_samples(request.images, original.preprocessing)
+    return default_samples(original.preprocessing)
+
+
+#: A bisection tries a dozen graphs or more, and each frame costs. Fewer than the default
+#: samples miss what a few faces show (measured: 16 let MesoInception4 F2F pass, whose
+#: logits are .15 off on the whole validation set).
+_MOST_JUDGED = 48
+
+
+def _judge(reference: Scores, samples: Samples, trained: bool) -> Callable[[Any], bool]:
+    """Whether a half-precision graph, as a GPU would compute it, says what the original says."""
+    bar = bar_for("fp16", trained)
+    if trained:
+        bar = tightened(bar, FP16_MARGIN)
+    every = max(1, len(reference) // _MOST_JUDGED)
+    due = Scores(reference.logit[::every], reference.fake[::every])
+    frames = samples.frames[::every]
+
+    def passes(half: Any) -> bool:
+        return compare(due, emulated_scores(half, frames), bar, names=("", "")).passed
+
+    return passes
+
+
+def _with_contract(plain: Any, original: Original) -> Any:
+    import onnx_ir as ir
+
+    model = apply_contract(plain, original.preprocessing, original.normalisation, original.head)
+    return ir.to_proto(model)
+
+
+def _describe(original: Original) -> EngineInfo:
+    card = original.card
+    return EngineInfo(
+        network=card.name,
+        title=card.title,
+        weights=original.weights,
+        preprocessing=original.preprocessing,
+        fake_index=original.head.fake_index,
+        face_crop=card.face_crop_of(original.weights.name),
+        made_with=_versions(card.framework),
+    )
+
+
+def _versions(framework: str) -> dict[str, str]:
+    """Versions of what takes part, for whoever has to repeat it."""
+    packages = [
+        "deepfake-zoo",
+        "numpy",
+        "onnx",
+        "onnx-ir",
+        "onnxslim",
+        "onnxruntime-gpu",
+        "onnxruntime",
+    ]
+    packages += {"keras": ["tensorflow", "keras", "tf2onnx"], "torch": ["torch", "torchvision"]}[
+        framework
+    ]
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _save(onnx: Any, proto: Any, path: Path, info: EngineInfo) -> None:
+    """Write a graph with the sidecar's common part in its metadata."""
+    del proto.metadata_props[:]
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, info.to_json()
+    proto.producer_name, proto.doc_string = "deepfake-zoo", ""
+    onnx.checker.check_model(proto)
+    onnx.save(proto, path)
+
+
+def _artefacts(folder: Path, request: ExportRequest, plan: str) -> dict[str, Artefact]:
+    found: dict[str, Artefact] = {}
+    for name in request.files[:-1]:
+        path = folder / name
+        kind: Literal["onnx", "plan"] = "plan" if name.endswith(".plan") else "onnx"
+        fp16 = name.endswith(".fp16.onnx") or (kind == "plan" and plan == "fp16")
+        found[name] = Artefact(
+            kind, "fp16" if fp16 else "fp32", path.stat().st_size, file_sha256(path)
+        )
+    return found

@@ -1,0 +1,1 @@
+"""The exact rewrites, by what they move. `export.rewrite` runs them."""

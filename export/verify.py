@@ -1,0 +1,110 @@
+"""Certify an engine that is already on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from export.certificate import Certificate
+from export.certify import certify
+from export.samples import Samples, default_samples, read_goldens, read_samples
+from runtime.backends import open_backend
+from runtime.engine_info import Artefact, EngineInfo, file_sha256
+from runtime.errors import ImageError
+from zoo.card import Head, ModelCard
+from zoo.catalog import find_card
+from zoo.originals import Scores
+from zoo.originals.inside import load_original_of
+from zoo.originals.original import fake_scores
+
+
+def verify_engine(
+    engine: Path,
+    *,
+    images: Path | None = None,
+    goldens: Path | None = None,
+    column: str | None = None,
+    weights: str | None = None,
+    report: Callable[[str, float | None], None] = lambda title, seconds: None,
+) -> Certificate:
+    """Compare one engine file with the original, on this machine.
+
+    Args:
+        engine: a ``.onnx`` or ``.plan`` with its sidecar or metadata.
+        images: a folder, tar or image; the default samples otherwise.
+        goldens: the original's own outputs for those images, instead of running it.
+        column: of that CSV; the stem of the weights file by default.
+        weights: the file, where the engine was made from one of the user's.
+        report: called as each step begins and ends.
+
+    Raises:
+        EngineError: the engine is missing, damaged, or cannot run here.
+        ImageError: images or goldens are missing or damaged.
+        WeightsError: the original's weights cannot be had.
+    """
+    backend = open_backend(engine)
+    info = backend.info
+    backend.close()
+    how = info.preprocessing
+    start = perf_counter()
+    report("read the images", None)
+    samples = default_samples(how) if images is None else read_samples(images, how)
+    report("read the images", perf_counter() - start)
+    start = perf_counter()
+    report("the original", None)
+    if goldens is None:
+        reference = load_original_of(engine, info, weights).scores(samples.frames)
+    else:
+        reference, samples = _golden_scores(info, samples, goldens, column)
+    report("the original", perf_counter() - start)
+    artefact = info.artefacts.get(engine.name) or Artefact(
+        "onnx",
+        "fp16" if engine.name.endswith(".fp16.onnx") else "fp32",
+        engine.stat().st_size,
+        file_sha256(engine),
+    )
+    start = perf_counter()
+    report("the engine", None)
+    only = replace(info, artefacts={engine.name: artefact})
+    certificate = certify(reference, engine.parent, only, samples)
+    report("the engine", perf_counter() - start)
+    return certificate
+
+
+def _golden_scores(
+    info: EngineInfo, samples: Samples, goldens: Path, column: str | None
+) -> tuple[Scores, Samples]:
+    """The original's scores from a file, and the samples that have one."""
+    column = column or Path(info.weights.file or "").stem
+    by_name = read_goldens(goldens, column)
+    keep = [i for i, name in enumerate(samples.names) if name in by_name]
+    if not keep:
+        raise ImageError(
+            f"{goldens} has a score for none of the images",
+            f"the first image is {samples.names[0]}",
+            "names are relative to the folder, or as in the tar",
+        )
+    own = np.asarray([by_name[samples.names[i]] for i in keep])
+    chosen = Samples(
+        samples.frames[keep],
+        tuple(samples.names[i] for i in keep),
+        f"{len(keep)} images of {samples.origin.rpartition(' of ')[2]}, golden scores",
+    )
+    return golden_scores(find_card(info.network), info, own), chosen
+
+
+def golden_scores(card: ModelCard, info: EngineInfo, own: np.ndarray) -> Scores:
+    """A one-way head's own probabilities as log-odds and P of FAKE.
+
+    A golden file holds probabilities alone: the logit is found from them, in float64, and
+    is as exact as the file's digits.
+    """
+    published = card.find_weights(info.weights.name)
+    head: Head = (published and published.head) or card.head
+    p = np.clip(own.astype(np.float64), 1e-12, 1 - 1e-12)
+    logits = np.log(p) - np.log1p(-p)
+    return fake_scores(head, own.astype(np.float32)[:, None], logits.astype(np.float32)[:, None])

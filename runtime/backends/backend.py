@@ -1,0 +1,137 @@
+"""What a backend is, and which one opens a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.engine_info import EngineInfo
+from runtime.errors import EngineError
+
+if TYPE_CHECKING:
+    from runtime.batch_io import MemoryUse
+    from runtime.device_arrays import DeviceArray
+
+#: What runs an engine. ``auto`` is the CPU for a ``.onnx`` and TensorRT for a ``.plan``.
+BackendName = Literal["auto", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"]
+
+Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class Backend(Protocol):
+    """One opened engine. Calls may come from several threads at once."""
+
+    info: EngineInfo
+    #: For people: what runs, and where, as ``ONNX Runtime 1.31 (CPU)``.
+    title: str
+    #: Images that one call of `infer` takes at most.
+    max_batch: int
+
+    def infer(self, frames: NDArray[np.uint8]) -> Scores:
+        """Run one batch.
+
+        Args:
+            frames: uint8 [N, H, W, 3], C-contiguous, 1 <= N <= `max_batch`.
+
+        Returns:
+            (logit, fake), both float32 [N], owned by the caller.
+        """
+        ...
+
+    def infer_many(self, frames: NDArray[np.uint8]) -> Scores:
+        """Like `infer`, for any N >= 1: split into batches, never padded."""
+        ...
+
+    def close(self) -> None:
+        """Give back every resource; nothing is called afterwards."""
+        ...
+
+
+@runtime_checkable
+class DeviceBackend(Backend, Protocol):
+    """A backend whose frames and results may stay on its GPU."""
+
+    #: Of the GPU, as CUDA counts.
+    device_index: int
+
+    def infer_device(self, frames: DeviceArray, stream: int) -> Scores:
+        """`infer_many` for frames on the GPU; waits for the results.
+
+        Args:
+            frames: uint8 [N, H, W, 3] on this backend's device.
+            stream: handle of the CUDA stream behind whose present work this goes.
+        """
+        ...
+
+    def enqueue(
+        self, frames: DeviceArray, logit: int | None, fake: int | None, stream: int
+    ) -> None:
+        """Like `infer_device`, with the results left on the GPU and not waited for.
+
+        Args:
+            frames: uint8 [N, H, W, 3] on this backend's device.
+            logit, fake: addresses of float32 [N] for the results that are wanted.
+            stream: behind whose present work this goes, and before its later work.
+        """
+        ...
+
+    def pinned_frames(self, count: int) -> NDArray[np.uint8]:
+        """Room for frames [count, H, W, 3] in page-locked host memory."""
+        ...
+
+    def memory_use(self) -> MemoryUse:
+        """Bytes taken on the GPU, and of page-locked memory."""
+        ...
+
+
+def open_backend(
+    path: Path, *, backend: BackendName = "auto", threads: int | None = None, device: int = 0
+) -> Backend:
+    """Open an engine file.
+
+    Args:
+        path: ``.onnx`` or ``.plan``.
+        backend: what is to run it.
+        threads: CPU threads of one call (ONNX Runtime).
+        device: index of the GPU, where the backend uses one.
+
+    Raises:
+        EngineError: the file is missing, damaged, without our contract, or does not fit
+            this machine or the backend asked for. Nothing else is tried instead.
+    """
+    if path.is_dir():
+        raise EngineError(
+            f"{path} is a directory", "an engine file is due", "name the .onnx or .plan"
+        )
+    if not path.is_file():
+        raise EngineError(f"{path} does not exist", "", "zoo export NAME --fp16 makes engines")
+    if path.suffix not in _RUNS:
+        raise EngineError(
+            f"{path} is not an engine",
+            f"engines end in .onnx or .plan, not in '{path.suffix}'",
+            "zoo export NAME --fp16 makes engines",
+        )
+    if backend == "auto":
+        backend = _RUNS[path.suffix][0]
+    if backend not in _RUNS[path.suffix]:
+        raise EngineError(
+            f"{path} cannot be run by '{backend}'",
+            f"a {path.suffix} is run by {', '.join(_RUNS[path.suffix])}",
+            "name one of these, or 'auto'",
+        )
+    if backend == "tensorrt":
+        from runtime.backends.tensorrt import TensorRTBackend
+
+        return TensorRTBackend(path, device=device)
+    from runtime.backends.onnxruntime import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(path, threads=threads, provider=backend, device=device)
+
+
+_RUNS: dict[str, list[BackendName]] = {
+    ".onnx": ["onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt"],
+    ".plan": ["tensorrt"],
+}

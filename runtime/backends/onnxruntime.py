@@ -1,0 +1,200 @@
+"""Engines in ONNX, run by ONNX Runtime on a CPU or, asked for by name, on a GPU."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.engine_info import (
+    FAKE_NAME,
+    INPUT_NAME,
+    LOGIT_NAME,
+    METADATA_KEY,
+    EngineInfo,
+    check_artefact,
+    read_sidecar,
+    sidecar_path,
+)
+from runtime.errors import EngineError, MissingPackageError
+from runtime.tensorrt_api import require_device
+
+#: Images per call on a CPU. Activations of a larger batch leave the caches: on two cores
+#: with little else to do, Meso4 takes 1.4 times as long in one call of 32 images as in
+#: eight of 4, and four times the memory.
+CPU_BATCH = 4
+
+#: Calls that run at once on a CPU. Each already uses every core: eight at once on two cores
+#: were slower than one after the other. With many cores a small batch leaves some idle,
+#: and several share them.
+_AT_ONCE = max(1, (os.cpu_count() or 1) // 4)
+
+#: Images per call on a GPU, whose memory is taken by ONNX Runtime's arena and kept.
+GPU_BATCH = 64
+
+#: ONNX Runtime's names of what runs the graph, and what it may hand nodes over to.
+_PROVIDERS = {
+    "onnxruntime": ("CPUExecutionProvider",),
+    "onnxruntime-cuda": ("CUDAExecutionProvider",),
+    "onnxruntime-tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
+}
+_TITLES = {
+    "CPUExecutionProvider": "CPU",
+    "CUDAExecutionProvider": "CUDA",
+    "TensorrtExecutionProvider": "TensorRT",
+}
+
+
+class OnnxRuntimeBackend:
+    """See `runtime.backends.Backend`.
+
+    Args:
+        path: of the ``.onnx``.
+        threads: CPU threads of one call.
+        provider: ``onnxruntime`` for the CPU, ``onnxruntime-cuda`` or
+            ``onnxruntime-tensorrt``.
+        device: index of the GPU.
+
+    Raises:
+        EngineError: see `runtime.backends.open_backend`; or the provider did not load.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        provider: str = "onnxruntime",
+        device: int = 0,
+    ) -> None:
+        wanted = _PROVIDERS[provider]
+        on_gpu = provider != "onnxruntime"
+        if on_gpu:
+            require_device(f"running {path} by {provider}", "without it, it runs on the CPU")
+        try:
+            import onnxruntime as ort
+        except ImportError:
+            raise MissingPackageError("onnxruntime", f"running {path.name}", "dev") from None
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        # Where a sidecar speaks of this file, the file must be that very one.
+        sidecar = read_sidecar(path)
+        if sidecar is not None and path.name in sidecar.artefacts:
+            check_artefact(path, sidecar)
+        try:
+            self._session: Any = ort.InferenceSession(
+                str(path),
+                options,
+                providers=[(name, {"device_id": device} if on_gpu else {}) for name in wanted],
+                enable_fallback=0,  # of what was asked for, to another provider
+            )
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise EngineError(
+                f"{path} cannot be loaded by ONNX Runtime",
+                (str(error).splitlines() or [type(error).__name__])[0],
+                "export it again: zoo export NAME",
+            ) from None
+        # A provider that cannot load is left out with a line in the log.
+        if wanted[0] not in self._session.get_providers():
+            raise EngineError(
+                f"ONNX Runtime cannot run {path} by {wanted[0]}",
+                f"it would use {', '.join(self._session.get_providers())} instead; its log above "
+                "says which library it lacks",
+                "install the CUDA libraries that this version of onnxruntime-gpu wants",
+            )
+        _check_contract(path, self._session)
+        metadata = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        self.info = _info(path, sidecar, metadata)
+        _check_frame_size(path, self._session, self.info)
+        self.title = f"ONNX Runtime {ort.__version__} ({_TITLES[wanted[0]]})"
+        self.max_batch = GPU_BATCH if on_gpu else CPU_BATCH
+        self._turns: AbstractContextManager[Any] = (
+            nullcontext() if on_gpu else threading.BoundedSemaphore(_AT_ONCE)
+        )
+
+    def infer(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `runtime.backends.Backend.infer`."""
+        with self._turns:
+            logit, fake = self._session.run([LOGIT_NAME, FAKE_NAME], {INPUT_NAME: frames})
+        return logit, fake
+
+    def infer_many(
+        self, frames: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `runtime.backends.Backend.infer_many`."""
+        logit, fake = np.empty((2, len(frames)), np.float32)
+        for start in range(0, len(frames), self.max_batch):
+            part = slice(start, start + self.max_batch)
+            logit[part], fake[part] = self.infer(frames[part])
+        return logit, fake
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+
+def _info(path: Path, sidecar: EngineInfo | None, metadata: str | None) -> EngineInfo:
+    """What the sidecar says of this file, else what the file says of itself.
+
+    A sidecar that does not name the file is of another export, and its word about how
+    images become frames may be wrong for this one.
+    """
+    if sidecar is not None and path.name in sidecar.artefacts:
+        return sidecar
+    if metadata is not None:
+        return EngineInfo.from_json(metadata, f"the metadata of {path}")
+    beside = sidecar_path(path).name
+    if sidecar is None:
+        beside += " is not there"
+    else:
+        beside += f" speaks of {', '.join(sidecar.artefacts) or 'no engine'} alone"
+    raise EngineError(
+        f"{path} does not say how images become frames",
+        f"it has no metadata '{METADATA_KEY}', and {beside}",
+        "export it again: zoo export NAME",
+    )
+
+
+def _check_frame_size(path: Path, session: Any, info: EngineInfo) -> None:
+    """Refuse preprocessing that makes other frames than the graph takes."""
+    (frames,) = session.get_inputs()
+    due = [info.preprocessing.height, info.preprocessing.width, 3]
+    if frames.shape[1:] != due:
+        raise EngineError(
+            f"{path} and what is known of it do not fit together",
+            f"the graph takes frames {frames.shape[1:]}, its preprocessing makes {due}",
+            f"export it again: zoo export {info.network}",
+        )
+
+
+def _check_contract(path: Path, session: Any) -> None:
+    """Refuse a graph whose face is not the engine contract."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    face = {v.name: (v.type, v.shape) for v in [*inputs, *outputs]}
+    due = {
+        INPUT_NAME: ("tensor(uint8)", 4),
+        LOGIT_NAME: ("tensor(float)", 1),
+        FAKE_NAME: ("tensor(float)", 1),
+    }
+    wrong = [
+        f"'{name}' is due as {kind} with {rank} axes"
+        for name, (kind, rank) in due.items()
+        if name not in face or face[name][0] != kind or len(face[name][1]) != rank
+    ]
+    extra = len(inputs) != 1 or len(outputs) != 2
+    if not wrong and not extra and isinstance(face[INPUT_NAME][1][0], int):
+        wrong = [f"the batch axis is fixed at {face[INPUT_NAME][1][0]}, not dynamic"]
+    if wrong or extra:
+        has = ", ".join(f"'{n}' {k}{s}" for n, (k, s) in face.items())
+        raise EngineError(
+            f"{path} does not keep the engine contract",
+            f"{'; '.join(wrong) or 'it has more inputs or outputs'}. It has {has}",
+            "give a file that zoo export made",
+        )

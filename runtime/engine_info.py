@@ -1,0 +1,300 @@
+"""The sidecar: what an engine is, in data that any program can read.
+
+``zoo export`` writes ``NAME.json`` beside ``NAME.onnx`` and ``NAME.plan``; the
+part that concerns every engine (network, weights, preprocessing) also travels
+in the ONNX file's ``metadata_props`` under the key ``deepfake_zoo``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from runtime.errors import EngineError
+from runtime.faces.recipe import FaceCrop
+
+FORMAT = 1
+METADATA_KEY = "deepfake_zoo"
+
+INPUT_NAME = "frames"
+LOGIT_NAME = "logit"
+FAKE_NAME = "fake"
+
+Resize = Literal["nearest", "bilinear"]
+Crop = Literal["none", "center"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From an image of any size to one frame: what cannot be inside the graph.
+
+    Attributes:
+        height, width: size of a frame in pixels.
+        resize: PIL's filter; ``bilinear`` is PIL's, which averages when it shrinks.
+        crop: ``none`` stretches the image to the frame; ``center`` scales the
+            shorter side to ``shorter_side`` and cuts the frame from the middle,
+            as torchvision's ``Resize`` and ``CenterCrop`` do.
+        shorter_side: in pixels, for ``crop="center"`` only.
+    """
+
+    height: int
+    width: int
+    resize: Resize
+    crop: Crop = "none"
+    shorter_side: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.crop == "center") != (self.shorter_side is not None):
+            raise ValueError("shorter_side belongs to crop='center' and to nothing else")
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"a frame of height {self.height} and width {self.width} is empty")
+        if self.shorter_side is not None and self.shorter_side < max(self.height, self.width):
+            raise ValueError(
+                f"shorter_side {self.shorter_side} is less than the frame's "
+                f"{self.height} x {self.width}: the crop would reach beyond the image"
+            )
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """Which weights are inside.
+
+    Attributes:
+        name: the card's name for them, or ``custom`` for a file of the user's.
+        trained: False for seeded random weights: such an engine judges nothing.
+        file: file name they came from, ``None`` for random ones.
+        sha256: of that file.
+        seed: of random weights.
+        source: where they were published.
+        licence: SPDX identifier or ``none stated``.
+    """
+
+    name: str
+    trained: bool
+    file: str | None = None
+    sha256: str | None = None
+    seed: int | None = None
+    source: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One engine file: its kind (``onnx`` or ``plan``), precision, bytes and sha256."""
+
+    kind: Literal["onnx", "plan"]
+    precision: Literal["fp32", "fp16"]
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Builder:
+    """What built the plan, and for which machines.
+
+    Attributes:
+        flavour: ``tensorrt`` or ``tensorrt_rtx``.
+        version: of that library; a plan is tied to it.
+        target: compute capabilities the plan was built for, as ``8.9``; empty means
+            the flavour's own default (TensorRT-RTX: 8.0 and later).
+        min_batch, opt_batch, max_batch: the optimisation profile, in images.
+        layers: number of layers by type and output type, as parsed.
+    """
+
+    flavour: Literal["tensorrt", "tensorrt_rtx"]
+    version: str
+    target: list[str]
+    min_batch: int
+    opt_batch: int
+    max_batch: int
+    layers: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """Everything known of an engine.
+
+    Attributes:
+        network: name of the card.
+        title: the card's title, for people.
+        weights: which weights are inside.
+        preprocessing: how images become frames.
+        fake_index: of an original with two outputs, which one is "fake".
+        threshold: P(fake) at or above which the verdict is "fake".
+        face_crop: how a face is cut out of a picture before `preprocessing`.
+        kept_fp32: nodes of the FP16 graph that stay in FP32, with the reason.
+        artefacts: engine files by file name.
+        builder: of the plan, where there is one.
+        certificate: the parity proof, as ``export.certificate`` wrote it.
+        made_with: versions of the packages that took part.
+    """
+
+    network: str
+    title: str
+    weights: WeightsInfo
+    preprocessing: Preprocessing
+    fake_index: int | None = None
+    threshold: float = 0.5
+    face_crop: FaceCrop = field(default_factory=FaceCrop)
+    kept_fp32: dict[str, str] = field(default_factory=dict)
+    artefacts: dict[str, Artefact] = field(default_factory=dict)
+    builder: Builder | None = None
+    certificate: dict[str, Any] | None = None
+    made_with: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:  # NaN neither: it would call everything real
+            raise ValueError(f"threshold is {self.threshold}, not within 0..1")
+
+    def to_json(self) -> str:
+        """The sidecar's text."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, sort_keys=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> EngineInfo:
+        """Read a sidecar.
+
+        Args:
+            text: JSON.
+            source: what to call it in errors (a path).
+
+        Raises:
+            EngineError: not JSON, of another format version, or a field is missing
+                or of the wrong type; the message names the field.
+        """
+        todo = "export the engine again: zoo export NAME --fp16"
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise EngineError(f"{source} is not a sidecar", f"not JSON: {error}", todo) from None
+        if not isinstance(data, dict) or "format" not in data:
+            raise EngineError(f"{source} is not a sidecar", "it has no field 'format'", todo)
+        if data.pop("format") != FORMAT:
+            raise EngineError(
+                f"{source} is of another version of deepfake-zoo",
+                f"this version reads format {FORMAT}",
+                todo,
+            )
+        try:
+            return _decode(cls, data, "")
+        except (TypeError, ValueError) as error:
+            raise EngineError(f"{source} is damaged", str(error), todo) from None
+
+
+T = TypeVar("T")
+
+
+def _decode(kind: type[T], data: Any, where: str) -> T:
+    """Build dataclass ``kind`` from JSON data, checking every field's type."""
+    if not isinstance(data, Mapping):
+        raise TypeError(f"{where or 'the whole'} must be an object, not {type(data).__name__}")
+    hints = get_type_hints(kind)
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    if extra := sorted(set(data) - set(known)):
+        raise ValueError(f"unknown field {where}{extra[0]}")
+    for name, f in known.items():
+        if name not in data and f.default is MISSING and f.default_factory is MISSING:
+            raise ValueError(f"field {where}{name} is missing")
+    return kind(**{k: _value(hints[k], v, f"{where}{k}") for k, v in data.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if type(None) in args:
+        if value is None:
+            return None
+        (inner,) = (a for a in args if a is not type(None))
+        return _value(inner, value, where)
+    if origin is Literal:
+        if value not in args:
+            raise ValueError(f"{where} is {value!r}, not one of {', '.join(map(str, args))}")
+        return value
+    if is_dataclass(hint):
+        return _decode(hint, value, where + ".")  # type: ignore[arg-type]
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{where} must be an object")
+        return {k: _value(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    if origin is list:
+        if not isinstance(value, list):
+            raise TypeError(f"{where} must be a list")
+        return [_value(args[0], v, where) for v in value]
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise TypeError(f"{where} must be {hint.__name__}, not {type(value).__name__}")
+    return value
+
+
+def sidecar_path(engine: Path) -> Path:
+    """Where the sidecar of an engine file is: ``meso4.fp16.onnx`` -> ``meso4.json``."""
+    name = engine.name
+    for suffix in (".fp16.onnx", ".onnx", ".plan"):
+        if name.endswith(suffix):
+            return engine.with_name(name.removesuffix(suffix) + ".json")
+    return engine.with_suffix(".json")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        if hasattr(hashlib, "file_digest"):
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()  # Python 3.10
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+def read_sidecar(engine: Path) -> EngineInfo | None:
+    """The sidecar beside an engine, ``None`` where there is none."""
+    path = sidecar_path(engine)
+    if not path.is_file():
+        return None
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(f"{path} cannot be read", str(error), "export the engine again") from None
+    return EngineInfo.from_json(text, str(path))
+
+
+def check_artefact(engine: Path, info: EngineInfo) -> Artefact:
+    """Check that an engine file is the one its sidecar speaks of.
+
+    Raises:
+        EngineError: the sidecar does not name the file, or size or sha256 differ.
+    """
+    artefact = info.artefacts.get(engine.name)
+    rebuild = f"zoo export {info.network} --fp16"
+    if artefact is None:
+        raise EngineError(
+            f"{engine} is not named in {sidecar_path(engine).name}",
+            f"it names {', '.join(info.artefacts) or 'no engine'}; was the file renamed?",
+            rebuild,
+        )
+    try:
+        size = engine.stat().st_size
+        found = file_sha256(engine)
+    except OSError as error:
+        raise EngineError(
+            f"{engine} cannot be read", error.strerror or str(error), "check its permissions"
+        ) from None
+    if size != artefact.bytes:
+        raise EngineError(
+            f"{engine} is damaged or of another export",
+            f"it has {size} bytes, its sidecar says {artefact.bytes}",
+            rebuild,
+        )
+    if found != artefact.sha256:
+        raise EngineError(
+            f"{engine} is damaged or of another export",
+            f"its sha256 is {found}, its sidecar says {artefact.sha256}",
+            rebuild,
+        )
+    return artefact

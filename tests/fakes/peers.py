@@ -1,0 +1,108 @@
+"""Peers of a benchmark that behave as told, for the worker process to open."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.peers.peer import Job, PeerMissingError
+from runtime.engine_info import Builder, EngineInfo, Preprocessing, WeightsInfo
+
+#: Seconds that `sleeping` takes for a call, whatever its batch.
+SLEEP = 0.05
+
+INFO = EngineInfo(
+    network="meso4",
+    title="Fake",
+    weights=WeightsInfo("random", trained=False),
+    preprocessing=Preprocessing(8, 8, "nearest"),
+)
+
+
+class FakePeer:
+    def __init__(self, work: Callable[[int], None], info: EngineInfo = INFO, said: float = 0.5):
+        self._work, self._said, self.info = work, said, info
+        self.title, self.scope = "a fake", "nothing but time"
+
+    def prepare(self, frames: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
+        count = len(frames)
+
+        def call() -> NDArray[np.float32]:
+            self._work(count)
+            return np.full(count, self._said, np.float32)
+
+        return call
+
+    def fake(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
+        return output
+
+    def close(self) -> None:
+        pass
+
+
+def sleeping(_: Job) -> FakePeer:
+    return FakePeer(lambda count: time.sleep(SLEEP))
+
+
+def sleeping_plan(_: Job) -> FakePeer:
+    builder = Builder("tensorrt", "10.16", [], 2, 4, 8)
+    return FakePeer(lambda count: time.sleep(0.002), replace(INFO, builder=builder))
+
+
+def by_image(_: Job) -> FakePeer:
+    """Throughput does not grow with the batch."""
+    return FakePeer(lambda count: time.sleep(0.01 * count))
+
+
+def unstable(_: Job) -> FakePeer:
+    chance = random.Random(1)
+    return FakePeer(lambda count: time.sleep(chance.choice((0.002, 0.03))))
+
+
+def other_scores(_: Job) -> FakePeer:
+    return FakePeer(lambda count: time.sleep(0.002), said=0.9)
+
+
+def missing(_: Job) -> FakePeer:
+    raise PeerMissingError("it is not installed on this machine")
+
+
+def _above_four(end: Callable[[], None]) -> Callable[[int], None]:
+    def work(count: int) -> None:
+        time.sleep(0.002)
+        if count > 4:
+            end()
+
+    return work
+
+
+def hungry(_: Job) -> FakePeer:
+    def refuse() -> None:
+        raise RuntimeError("Failed to allocate memory for requested buffer of size 12345")
+
+    return FakePeer(_above_four(refuse))
+
+
+def killed(_: Job) -> FakePeer:
+    return FakePeer(_above_four(lambda: os.kill(os.getpid(), signal.SIGKILL)))
+
+
+def broken(_: Job) -> FakePeer:
+    def fail() -> None:
+        raise RuntimeError("the flux capacitor is empty")
+
+    return FakePeer(_above_four(fail))
+
+
+def chatty(_: Job) -> FakePeer:
+    """Writes where the answers of the worker go."""
+    print("a library's banner")
+    os.write(1, b"and its C part's\n")
+    return FakePeer(lambda count: time.sleep(0.002))

@@ -1,0 +1,99 @@
+"""`zoo bench` as typed: a small run on ONNX Runtime, and what cannot be measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tiny_engine import TinyEngine
+
+from zoo.cli import main
+
+
+def _zoo(*words: object) -> Result:
+    return CliRunner().invoke(main, ["bench", *(str(word) for word in words)])
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_engine: TinyEngine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run at two batch sizes against the bare session."""
+    out = tmp_path_factory.mktemp("bench")
+    done = _zoo(
+        "-e", tiny_engine.path, "--batch", "1,4", "--duration", 0.1, "--threads", 1, "--out", out
+    )
+    assert done.exit_code == 0, done.output
+    assert "images/s" in done.output
+    return out
+
+
+def test_a_run_leaves_its_files(measured: Path, tiny_engine: TinyEngine) -> None:
+    assert {p.name for p in measured.iterdir()} == {
+        f"tiny.bench.{kind}" for kind in ("json", "csv", "png", "html")
+    }
+    data = json.loads((measured / "tiny.bench.json").read_text())
+    assert [f["batch"] for f in data["figures"]] == [1, 4]
+    assert data["engine"]["sha256"] == tiny_engine.info.artefacts["tiny.onnx"].sha256
+    assert data["settings"]["threads"] == 1
+    assert "Detector.score: uint8 frames in host memory" in data["peers"][0]["scope"]
+    # One of the ceilings was measured, and the engine is held against it.
+    assert data["figures"][0]["bound"]
+    assert data["environment"]["packages"]["numpy"]
+
+
+def test_json_is_for_programs(tiny_engine: TinyEngine) -> None:
+    done = _zoo("-e", tiny_engine.path, "--batch", 2, "--duration", 0.05, "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["figures"][0]["batch"] == 2
+
+
+def test_a_fall_below_the_baseline_exits_with_1(measured: Path, tiny_engine: TinyEngine) -> None:
+    path = measured / "tiny.bench.json"
+    options = ("-e", tiny_engine.path, "--batch", 4, "--duration", 0.05, "--baseline")
+    old = json.loads(path.read_text())
+    for factor, code in ((1e3, 1), (1e-6, 0)):
+        for figure in old["figures"]:
+            figure["images_per_s"] *= factor
+        changed = measured.parent / "changed.json"
+        changed.write_text(json.dumps(old))
+        done = _zoo(*options, changed, "--fail-below", 0.9)
+        assert done.exit_code == code, done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-e", "{dir}/none.onnx"], "does not exist"),
+        (["-e", "{dir}"], "is a directory"),
+        (["-e", "{text}"], "cannot be loaded by ONNX Runtime"),
+        (["-e", "{image}"], "is not an engine"),
+        (["-e", "{engine}", "--duration", "0"], "nothing can be measured in 0 s"),
+        (["-e", "{engine}", "--duration", "-1"], "nothing can be measured in -1 s"),
+        (["-e", "{engine}", "--duration", "nan"], "nothing can be measured in nan s"),
+        (["-e", "{engine}", "--threads", "0"], "0 threads"),
+        (["-e", "{engine}", "--batch", "0"], "no batch sizes"),
+        (["-e", "{engine}", "--batch", "all"], "no batch sizes"),
+        (["-e", "{engine}", "--from", "device"], "runs on the CPU"),
+        (["-e", "{engine}", "--compare", "pytorch"], "no peer 'pytorch'"),
+        (["-e", "{engine}", "--out", "{text}"], "cannot be written"),
+        (["-e", "{engine}", "--out", "{text}/deeper"], "cannot be written"),
+        (["-e", "{engine}", "--baseline", "{text}"], "not JSON"),
+        (["-e", "{engine}", "--baseline", "{dir}/none.json"], "cannot be read"),
+        (["-e", "{engine}", "--fail-below", "0.9"], "--baseline old.json"),
+        (["--all", "--compare", "keras"], "--compare and --all do not go together"),
+        ([], "--engine E, or --all"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_in_three_lines(
+    tmp_path: Path, tiny_engine: TinyEngine, words: list[str], said: str
+) -> None:
+    text = tmp_path / "text.onnx"
+    text.write_text("this is no engine")
+    image = tmp_path / "image.jpg"
+    image.write_text("")
+    places = {"dir": tmp_path, "text": text, "image": image, "engine": tiny_engine.path}
+    done = _zoo(*(word.format(**places) for word in words))
+    assert done.exit_code == 2, done.output
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.output

@@ -1,0 +1,136 @@
+"""The README's tables are those that its results make."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bars import Bar, network_bars, ratio_bar
+from benchmarks.readme_tables import README, RESULTS, TABLES, fill_tables, make_table
+from runtime.errors import ZooError
+
+ENVIRONMENT = {
+    "time": "2026-01-02T03:04:05+00:00",
+    "cpu": "A Processor",
+    "cores": 2,
+    "gpus": [],
+    "packages": {"onnxruntime-gpu": "1.31.1", "torch": "2.15.0"},
+}
+
+
+def test_the_readme_is_what_the_results_say() -> None:
+    text = README.read_text("utf-8")
+    filled, _ = fill_tables(text, RESULTS)
+    assert filled == text, "run: python -m benchmarks.readme_tables"
+
+
+def _figure(peer: str, batch: int, ratio: float | None) -> dict[str, object]:
+    spread = {"median": ratio, "low": 0.9 * (ratio or 0), "high": 1.1 * (ratio or 0)}
+    return {
+        "peer": peer,
+        "batch": batch,
+        "images_per_s": 123.4,
+        "latency": {"p50": 0.002, "p99": 0.003},
+        "times_as_fast": spread if ratio else None,
+    }
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    bench = {
+        "environment": ENVIRONMENT,
+        "settings": {"from": "host"},
+        "engine": {"network": "meso4", "title": "Meso4", "precision": "fp32"},
+        "figures": [
+            _figure("detector", 1, None),
+            _figure("keras", 1, 3.0),
+            _figure("keras-compiled", 1, 1.25),
+            _figure("onnxruntime", 1, 1.5),
+            _figure("openvino", 1, 0.5),
+        ],
+    }
+    (tmp_path / "meso4.cpu.json").write_text(json.dumps(bench))
+    bar = Bar("zoo --help", 300.0, 412.0, "ms", spread="400 to 420").to_dict()
+    for name in ("speed", "bars"):
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps({"environment": ENVIRONMENT, "bars": [bar]})
+        )
+    cost = {
+        "title": "VGG16",
+        "seconds": 31.2,
+        "peak_bytes": 2_500_000_000,
+        "bytes": {".onnx": 537_000_000, ".fp16.onnx": 268_000_000},
+    }
+    (tmp_path / "export_cost.json").write_text(
+        json.dumps({"environment": ENVIRONMENT, "networks": [cost]})
+    )
+    return tmp_path
+
+
+def test_tables_go_between_their_markers(results: Path) -> None:
+    text = "a\n<!-- table:performance -->\nold\n<!-- /table -->\nb\n<!-- table:speed -->\n"
+    text += "<!-- /table -->\nc\n<!-- table:gpu -->\nold\n<!-- /table -->\n"
+    filled, empty = fill_tables(text, results)
+    assert empty == ["gpu"]
+    assert "old" not in filled
+    assert "| Meso4 | 1 | 123 | 2.00 | 3.00 | 3.00 (2.70 to 3.30) | 1.25" in filled
+    assert "| zoo --help | ≤ 300 ms | 412 ms (400 to 420) | **no** |" in filled
+    assert filled.startswith("a\n<!-- table:performance -->\n| network")
+    assert "zoo bench --all" in filled
+    # Filling again changes nothing.
+    assert fill_tables(filled, results)[0] == filled
+
+
+def test_every_table_can_be_made_of_its_results(results: Path) -> None:
+    made = {name: make_table(name, results) for name in TABLES}
+    assert made["validation"] is None
+    assert made["gpu"] is None
+    assert "| VGG16 | 31.2 | 2,500 | 537.0 | 268.0 |" in str(made["export-cost"])
+    assert "`meso4`" in str(made["networks"])
+    assert "A Processor, 2 cores; ONNX Runtime 1.31.1, torch 2.15.0; 2026-01-02" in str(
+        made["bars"]
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- table:speed -->\nno end",
+        "<!-- table:speed --> on the same line <!-- /table -->",
+        "<!-- table:unheard-of -->\n<!-- /table -->",
+    ],
+)
+def test_wrong_markers_are_refused(results: Path, text: str) -> None:
+    with pytest.raises(ZooError):
+        fill_tables(text, results)
+
+
+def test_damaged_results_are_refused(results: Path) -> None:
+    (results / "speed.json").write_text("{")
+    with pytest.raises(ZooError, match=r"speed\.json is damaged"):
+        make_table("speed", results)
+    (results / "speed.json").write_text("{}")
+    with pytest.raises(ZooError, match="another version"):
+        make_table("speed", results)
+
+
+def test_a_bar_is_held_against_the_fastest_peer(results: Path) -> None:
+    result = json.loads((results / "meso4.cpu.json").read_text())
+    best = ratio_bar("", result, 1, ["keras", "keras-compiled", "onnxruntime"], 1.0)
+    assert (best.measured, best.against, best.met) == (1.25, "keras-compiled", True)
+    assert not ratio_bar("", result, 1, ["openvino"], 1.0).met
+    # Not measured is not met.
+    assert not ratio_bar("", result, 8, ["keras"], 1.0).met
+    bars = network_bars(result)
+    assert [bar.limit for bar in bars] == [1.0, 1.0, 1.5, 1.0]
+    # OpenVINO is no bar of ours: of 0.5 nothing is seen here.
+    assert [bar.met for bar in bars] == [True, False, True, False]
+
+
+def test_less_or_more_is_better() -> None:
+    assert Bar("", 10.0, 10.0, "s").met
+    assert not Bar("", 10.0, 10.1, "s").met
+    assert Bar("", 1.5, 1.5, "x", "more").met
+    assert not Bar("", 1.5, 1.4, "x", "more").met

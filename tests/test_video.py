@@ -1,0 +1,383 @@
+"""Videos: decoded upright and in time, judged as they come, whatever is wrong with them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_engine import TinyEngine
+from video_files import cut, write_sound, write_video
+
+pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
+
+from runtime import Detector
+from runtime.errors import ImageError
+from runtime.faces import Face, FaceCrop, Selection, crop_face
+from runtime.frames import to_frame
+from runtime.judge import PICTURES_WAITING, Judge
+from runtime.verdicts import summarise
+from runtime.video import Sampling, Video, VideoError
+
+
+def times(path: Path, sampling: Sampling) -> list[float]:
+    with Video(path) as video:
+        return [round(frame.time, 3) for frame in video.frames(sampling)]
+
+
+def numbers(path: Path, sampling: Sampling) -> list[int]:
+    """Which frames they are, by their brightness."""
+    with Video(path) as video:
+        pictures = [np.asarray(frame.picture) for frame in video.frames(sampling)]
+    return [round((float(pixels[-20:, -20:].mean()) - 40) / 2) for pixels in pictures]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=100)
+
+
+@pytest.mark.parametrize("step", [1, 7, 10, 1000])
+def test_every_nth_frame(clip: Path, step: int) -> None:
+    due = list(range(0, 100, step))
+    np.testing.assert_allclose(numbers(clip, Sampling("every", step)), due, atol=1)
+    assert times(clip, Sampling("every", step)) == pytest.approx([i / 25 for i in due], abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("count", "due"), [(1, [50]), (4, [13, 38, 63, 88]), (200, list(range(1, 100)))]
+)
+def test_frames_spread_evenly(clip: Path, count: int, due: list[int]) -> None:
+    found = numbers(clip, Sampling("spread", count))
+    assert len(found) == len(due)
+    np.testing.assert_allclose(found, due, atol=2)
+
+
+def test_spread_jumps_over_what_is_not_needed(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "long.mp4", frames=1500, size=(64, 48))  # one minute
+    with Video(path) as video:
+        decoded = 0
+        plain = video._time
+
+        def counting(frame, before):
+            nonlocal decoded
+            decoded += 1
+            return plain(frame, before)
+
+        video._time = counting
+        found = [frame.time for frame in video.frames(Sampling("spread", 4))]
+        assert video.damage == []
+    assert found == pytest.approx([7.5, 22.5, 37.5, 52.5], abs=0.05)
+    assert decoded < 200
+
+
+def test_keyframes(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "k.mp4", frames=48, keyframe_every=16)
+    found = times(path, Sampling("keyframes"))
+    assert len(found) >= 3
+    assert found[0] == 0
+    assert set(found) < set(times(path, Sampling("every", 1)))
+
+
+@pytest.mark.parametrize(
+    ("rotation", "corner"),
+    [(None, (0, 0)), (90, (-1, 0)), (-90, (0, -1)), (180, (-1, -1)), (270, (0, -1))],
+)
+def test_rotation_metadata_is_obeyed(
+    tmp_path: Path, rotation: int | None, corner: tuple[int, int]
+) -> None:
+    """Display rotation counts counter-clockwise, as PyAV and ffprobe tell it."""
+    path = write_video(tmp_path / "r.mp4", rotation=rotation, frames=3)
+    with Video(path) as video:
+        frame = next(video.frames(Sampling("every", 1)))
+    pixels = np.asarray(frame.picture)
+    standing = rotation in (90, -90, 270)
+    assert pixels.shape == ((160, 96, 3) if standing else (96, 160, 3))
+    for place in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        y, x = (3 if p == 0 else -4 for p in place)
+        red = pixels[y, x, 0] > 180 and pixels[y, x, 2] < 90
+        assert red == (place == corner), place
+
+
+def test_times_of_a_variable_frame_rate_are_the_frames_own(tmp_path: Path) -> None:
+    milliseconds = [0, 40, 80, 500, 1000, 1040, 3000]
+    path = write_video(tmp_path / "v.mkv", frames=7, milliseconds=milliseconds)
+    assert times(path, Sampling("every", 1)) == [m / 1000 for m in milliseconds]
+    assert times(path, Sampling("every", 3)) == [0.0, 0.5, 3.0]
+    # Evenly over the time, not over the frames: 0.5, 1.5 and 2.5 seconds.
+    assert times(path, Sampling("spread", 3)) == [1.0, 3.0]
+
+
+def test_a_file_that_starts_late_starts_at_zero(tmp_path: Path) -> None:
+    late = [5000 + 40 * i for i in range(10)]
+    path = write_video(tmp_path / "late.mkv", frames=10, milliseconds=late)
+    assert times(path, Sampling("every", 1)) == [i / 25 for i in range(10)]
+
+
+@pytest.mark.parametrize("kind", ["every", "spread", "keyframes"])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_a_truncated_file_gives_what_is_left_and_says_so(
+    tmp_path: Path, kind: str, suffix: str
+) -> None:
+    options = {"movflags": "faststart"} if suffix == "mp4" else None
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (96, 160, 3), dtype=np.uint8)
+    whole = write_video(
+        tmp_path / f"whole.{suffix}",
+        frames=100,
+        options=options,
+        paint=lambda i: np.roll(noise, i, axis=1),
+    )
+    half = cut(whole, tmp_path / f"half.{suffix}", 0.5)
+    with Video(whole) as video:
+        everything = list(video.frames(Sampling(kind, 4)))
+        assert video.damage == []
+    with Video(half) as video:
+        rest = list(video.frames(Sampling(kind, 4)))
+        damage = video.damage
+    assert 0 < len(rest) <= len(everything)
+    assert rest[-1].time < 2.6
+    if suffix != "ts":  # a transport stream does not say how long it is
+        assert damage, "nothing was said"
+    if suffix == "mp4" and kind == "every":
+        assert "of 100 frames" in " ".join(damage)
+
+
+def test_bytes_damaged_in_the_middle_cost_only_some_frames(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "d.mkv", frames=100, codec="mpeg4", size=(320, 240))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 200] = bytes(200)
+    path.write_bytes(data)
+    with Video(path) as video:
+        found = list(video.frames(Sampling("every", 1)))
+    assert len(found) > 50
+    assert found[-1].time > 3
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder: folder / "none.mp4", "does not exist"),
+        (lambda folder: folder, "is a directory"),
+        (lambda folder: _written(folder / "empty.mp4", b""), "the file is empty"),
+        (lambda folder: _written(folder / "text.mp4", b"hello\n" * 99), "not a video"),
+        (lambda folder: write_sound(folder / "sound.m4a"), "no video stream"),
+        (lambda folder: _written(folder / "list.m3u8", b"#EXTM3U\n/etc/hostname\n"), "not a video"),
+    ],
+)
+def test_what_is_no_video_is_named(tmp_path: Path, make, words: str) -> None:
+    path = make(tmp_path)
+    with pytest.raises(VideoError, match=words) as caught:
+        Video(path)
+    assert str(path) in caught.value.what
+
+
+def _written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def test_a_giant_frame_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("runtime.video.decode.MAX_PIXELS", 160 * 96 - 1)
+    path = write_video(tmp_path / "v.mp4", frames=1)
+    with pytest.raises(VideoError, match="160 x 96"):
+        Video(path)
+
+
+def test_a_name_that_is_no_utf8_and_looks_like_a_protocol(tmp_path: Path) -> None:
+    plain = write_video(tmp_path / "v.mp4", frames=3)
+    odd = tmp_path / b"concat:a|b \xff\n.mp4".decode("utf-8", "surrogateescape")
+    odd.write_bytes(plain.read_bytes())
+    assert len(times(odd, Sampling("every", 1))) == 3
+
+
+class Finder:
+    """Finds a face of 48 pixels where the test says, in any picture."""
+
+    name = "test"
+
+    def __init__(self, places=((20, 20),), wait: float = 0.0) -> None:
+        self.places, self.wait = places, wait
+        self.seen = 0
+        self.threads: set[int] = set()
+
+    def find(self, picture: Image.Image, min_size: int) -> list[Face]:
+        self.seen += 1
+        self.threads.add(threading.get_ident())
+        time.sleep(self.wait)
+        marks = np.array([[12, 16], [36, 16], [24, 24], [14, 34], [34, 34]], np.float32)
+        return [Face(x, y, 48, 48, 0.9, marks + np.float32([x, y])) for x, y in self.places]
+
+
+@pytest.fixture
+def detector(tiny_engine: TinyEngine):
+    with Detector(tiny_engine.path, threads=1) as opened:
+        yield opened
+
+
+def test_scores_are_those_of_the_crops(clip: Path, detector: Detector) -> None:
+    finder = Finder([(20, 20), (90, 40)])
+    found = Judge(detector, finder, sampling=Sampling("every", 10)).video(clip)
+    how = detector.info.preprocessing
+    due = []
+    with Video(clip) as video:
+        for frame in video.frames(Sampling("every", 10)):
+            for face in Finder([(20, 20), (90, 40)]).find(frame.picture, 1):
+                crop = crop_face(frame.picture, face, FaceCrop())
+                due.append(float(detector.score(to_frame(crop, how)[None])[0]))
+    assert [face.fake for face in found.faces] == pytest.approx(due, abs=1e-6)
+    assert found.frames == 10
+    assert found.kind == "video"
+    assert (found.width, found.height) == (160, 96)
+    assert [face.time for face in found.faces[::2]] == pytest.approx([i * 0.4 for i in range(10)])
+    assert [face.track for face in found.faces] == [0, 1] * 10
+    assert found.overall == summarise(due, detector.info.threshold)
+    assert [track.verdict.faces for track in found.tracks] == [10, 10]
+    assert found.tracks[0].verdict.mean == pytest.approx(np.mean(due[::2]))
+    assert found.highest == pytest.approx(max(np.mean(due[::2]), np.mean(due[1::2])))
+    assert set(found.seconds) == {"decode", "faces", "score"}
+    assert min(found.seconds.values()) > 0
+
+
+def test_no_face_is_a_result_and_a_small_one_is_named(clip: Path, detector: Detector) -> None:
+    none = Judge(detector, Finder(())).video(clip)
+    assert none.overall is None
+    assert none.highest is None
+    assert none.frames == 10
+    small = Judge(detector, Finder(), Selection(min_size=49)).video(clip)
+    assert small.overall is None
+    assert len(small.dropped) == 10
+    assert small.dropped[1].time == pytest.approx(0.4)
+
+
+def test_without_a_finder_whole_frames_are_judged(clip: Path, detector: Detector) -> None:
+    found = Judge(detector, None).video(clip)
+    assert found.whole
+    assert len(found.faces) == 10
+    assert found.faces[0].box is None
+    assert found.tracks == ()
+
+
+def test_a_truncated_file_is_judged_and_the_result_says_so(
+    tmp_path: Path, detector: Detector
+) -> None:
+    whole = write_video(tmp_path / "w.mp4", frames=100, options={"movflags": "faststart"})
+    half = cut(whole, tmp_path / "h.mp4", 0.6)
+    found = Judge(detector, Finder()).video(half)
+    assert found.overall is not None
+    assert found.damage
+    # The index is there, and of the frames nothing.
+    data = whole.read_bytes()
+    nothing = tmp_path / "n.mp4"
+    nothing.write_bytes(data[: data.index(b"mdat") + 12])
+    with pytest.raises(VideoError, match=r"n\.mp4"):
+        Judge(detector, Finder()).video(nothing)
+
+
+def test_pictures_never_pile_up(tmp_path: Path, detector: Detector) -> None:
+    """4K, a slow face finder: what is decoded ahead of it is bounded."""
+    path = write_video(
+        tmp_path / "4k.mp4",
+        frames=8,
+        size=(3840, 2160),
+        paint=lambda number: np.full((2160, 3840, 3), number * 20, np.uint8),
+    )
+    finder = Finder(wait=0.25)
+    decoded, most = 0, 0
+    plain = Video.frames
+
+    def counting(self, sampling):
+        nonlocal decoded, most
+        for frame in plain(self, sampling):
+            decoded += 1
+            most = max(most, decoded - finder.seen)
+            yield frame
+
+    judge = Judge(detector, finder, sampling=Sampling("every", 1))
+    Video.frames = counting
+    try:
+        found = judge.video(path)
+    finally:
+        Video.frames = plain
+    assert found.frames == decoded == 8
+    # In the queue, one in the decoder's hand, one just taken by the finder.
+    assert 2 <= most <= PICTURES_WAITING + 2
+
+
+@pytest.mark.parametrize("where", ["finder", "engine", "decoder", "progress"])
+def test_an_error_in_any_stage_comes_out_and_leaves_no_thread(
+    clip: Path, detector: Detector, monkeypatch, where: str
+) -> None:
+    def fail(*_: object, **__: object):
+        raise ImageError("broken on purpose")
+
+    finder, progress = Finder(), lambda part: None
+    if where == "finder":
+        finder.find = fail
+    elif where == "engine":
+        monkeypatch.setattr(detector, "infer", fail)
+    elif where == "decoder":
+        monkeypatch.setattr("runtime.video.decode._upright", fail)
+    else:
+        progress = fail
+    before = threading.active_count()
+    with pytest.raises(ImageError, match="on purpose"):
+        Judge(detector, finder, sampling=Sampling("every", 1)).video(clip, progress)
+    assert threading.active_count() == before
+
+
+def test_decoding_and_finding_have_threads_of_their_own(clip: Path, detector: Detector) -> None:
+    finder = Finder()
+    Judge(detector, finder).video(clip)
+    assert len(finder.threads) == 1
+    assert threading.get_ident() not in finder.threads
+
+
+def test_an_engine_without_a_number_is_no_verdict(clip: Path, detector: Detector, monkeypatch):
+    def nan(frames):
+        values = np.full(len(frames), np.nan, np.float32)
+        return values, values
+
+    monkeypatch.setattr(detector, "infer", nan)
+    with pytest.raises(Exception, match="gives no number"):
+        Judge(detector, Finder()).video(clip)
+
+
+def test_summary() -> None:
+    found = summarise([0.2, 0.9, 0.7, 0.4], 0.5)
+    assert (found.label, found.faces, found.share) == ("fake", 4, 0.5)
+    assert found.mean == pytest.approx(0.55)
+    assert found.median == pytest.approx(0.55)
+    assert found == summarise([0.2, 0.9, 0.7, 0.4], 0.5)
+    assert 0.2 <= found.low < found.mean < found.high <= 0.9
+    one = summarise([0.5], 0.5)
+    assert (one.label, one.low, one.high) == ("fake", None, None)
+    assert summarise([0.3, 0.2], 0.5).label == "real"
+
+
+def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(100):
+        found = summarise(rng.beta(2, 3, 60), 0.5)
+        covered += found.low <= 0.4 <= found.high
+    assert 85 <= covered <= 100
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_everyone_on_a_real_clip(weights_dir: Path, detector: Detector) -> None:
+    from runtime.faces import YuNet
+
+    finder = YuNet(weights_dir / "face_detection_yunet_2023mar.onnx")
+    videos = weights_dir.parent / "videos"
+    judge = Judge(detector, finder, sampling=Sampling("spread", 8))
+    one = judge.video(videos / "pair_real.mp4")
+    assert [track.verdict.faces for track in one.tracks] == [8]
+    many = judge.video(videos / "street_many_faces.mp4")
+    assert len(many.faces) > 24
+    assert len(many.tracks) > 3

@@ -1,0 +1,1 @@
+"""NVIDIA's TensorRT bindings over a stub library, to read their API without TensorRT."""

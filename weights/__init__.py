@@ -1,0 +1,1 @@
+"""Published weights: the manifest, and a store that finds or fetches and verifies them."""

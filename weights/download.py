@@ -1,0 +1,240 @@
+"""Download a published file through pooch, going on where an interruption left off.
+
+pooch checks the hash and gives the file its name in one step, but starts over after
+every interruption: 282 MB are too many for that. So the bytes gather in a ``.part``
+file beside the target, and pooch is handed the whole of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urldefrag
+
+from weights.manifest import Entry
+
+#: To connect, and between two reads, in seconds.
+_TIMEOUT = (10.0, 30.0)
+
+
+class DownloadError(Exception):
+    """Why a file could not be fetched; `todo` says what would help, where that is known."""
+
+    def __init__(self, reason: str, todo: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.todo = todo
+
+
+def download(due: Entry, folder: Path) -> Path:
+    """Fetch a file into ``folder``, unless it is there whole already.
+
+    Safe from several processes and threads at once: the second waits for the first and
+    uses its file.
+
+    Returns:
+        The verified file, ``folder / due.name``.
+
+    Raises:
+        DownloadError: the server, the connection or the disk failed, or the bytes are
+            not the published ones. What came of a broken connection is kept.
+    """
+    import requests
+
+    transfer = PurePosixPath(urldefrag(due.url).url).name
+    downloader = ResumingDownloader(folder / f"{transfer}.part", due)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder / f"{transfer}.lock", transfer):
+            try:
+                return _retrieve(due, folder, downloader)
+            except ValueError:
+                if not downloader.resumed:
+                    raise
+            # What was kept may have belonged to another version; begin anew, once.
+            return _retrieve(due, folder, ResumingDownloader(downloader.part, due))
+    except requests.RequestException as error:
+        kept = _size(downloader.part)
+        again = f"; {kept} of {due.transfer_bytes} bytes are kept for the next try" * bool(kept)
+        raise DownloadError(_innermost(error) + again) from error
+    except ValueError as error:  # pooch's word for a hash that does not fit
+        raise DownloadError("the server sends other bytes than the published ones") from error
+    except OSError as error:
+        raise DownloadError(
+            f"{folder} cannot be written ({error.strerror or error})",
+            "ZOO_CACHE=DIR names another folder for downloads",
+        ) from error
+
+
+class ResumingDownloader:
+    """Called by ``pooch.retrieve`` as ``downloader(url, output_file, pooch)``.
+
+    Args:
+        part: where the bytes gather; kept when the connection breaks.
+        due: the manifest's entry.
+
+    Attributes:
+        resumed: whether bytes of an earlier call were used.
+    """
+
+    def __init__(self, part: Path, due: Entry) -> None:
+        self.part = part
+        self.due = due
+        self.resumed = False
+
+    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
+        """Fetch ``url`` into ``output_file``, a path that pooch has chosen.
+
+        Raises:
+            DownloadError: the server refuses or has another file.
+            requests.RequestException: the connection failed; what came is kept.
+        """
+        size = self.due.transfer_bytes
+        if _size(self.part) > size:
+            self.part.unlink()
+        have = _size(self.part)
+        self.resumed = have > 0
+        if have < size and not self._receive(url, have):
+            self.part.unlink()  # no part of what the server has: ask for all of it
+            self._receive(url, 0)
+        if self.due.member is not None:
+            self._extract(self.due.member, output_file)
+        else:
+            self.part.replace(output_file)
+
+    def _receive(self, url: str, have: int) -> bool:
+        """Ask for all bytes from ``have`` on; False where the server has none there."""
+        import requests
+
+        # A compressed transfer could neither be resumed nor its length compared.
+        headers = {"Accept-Encoding": "identity"}
+        if have:
+            headers["Range"] = f"bytes={have}-"
+        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
+            start, whole = _range_of(answer)
+            if have and (answer.status_code == 416 or start not in (0, have)):
+                return False
+            if answer.status_code >= 400:
+                raise DownloadError(f"the server answers {answer.status_code} {answer.reason}")
+            size = self.due.transfer_bytes
+            if whole is not None and whole != size:
+                raise DownloadError(f"the server's file has {whole} bytes, {size} are due")
+            self.resumed = start > 0
+            self._write(answer, start)
+        if _size(self.part) < size:
+            raise requests.ConnectionError("the connection was closed early")
+        return True
+
+    def _write(self, answer: Any, start: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+        size = self.due.transfer_bytes
+        columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        console = Console(stderr=True, quiet=not sys.stderr.isatty())
+        have = start
+        with (
+            Progress(*columns, console=console) as bar,
+            self.part.open("r+b" if start else "wb") as file,
+        ):
+            file.seek(start)
+            task = bar.add_task(self.due.name, total=size, completed=start)
+            for block in answer.iter_content(1 << 16):
+                have += len(block)
+                if have > size:
+                    self.part.unlink()
+                    raise DownloadError(f"the server sends more than the {size} bytes due")
+                file.write(block)
+                bar.advance(task, len(block))
+
+    def _extract(self, member: str, output_file: str) -> None:
+        """Take the file out of the archive that was fetched, and drop the archive."""
+        # Not straight into pooch's temporary file: that one is for its owner only.
+        whole = self.part.with_name(f"{self.due.name}.part")
+        try:
+            with zipfile.ZipFile(self.part) as archive:
+                if archive.getinfo(member).file_size != self.due.bytes:
+                    raise DownloadError(f"{member} in the archive has another size")
+                with archive.open(member) as source, whole.open("wb") as target:
+                    shutil.copyfileobj(source, target)
+            whole.replace(output_file)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise DownloadError(f"the server's archive does not hold {member}") from error
+        finally:
+            self.part.unlink()
+            whole.unlink(missing_ok=True)
+
+
+def _retrieve(due: Entry, folder: Path, downloader: ResumingDownloader) -> Path:
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")  # the bar says it better
+    return Path(
+        pooch.retrieve(
+            due.url,
+            known_hash=f"sha256:{due.sha256}",
+            fname=due.name,
+            path=folder,
+            downloader=downloader,
+        )
+    )
+
+
+def _range_of(answer: Any) -> tuple[int, int | None]:
+    """First byte that the server sends, and the size of its file where it says so."""
+    if answer.status_code == 206:
+        said = re.match(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+        if said is None:
+            return -1, None
+        return int(said[1]), None if said[2] == "*" else int(said[2])
+    length = answer.headers.get("Content-Length")
+    plain = answer.headers.get("Content-Encoding", "identity") == "identity"
+    return 0, int(length) if length is not None and plain else None
+
+
+@contextmanager
+def _alone(lock: Path, what: str) -> Iterator[None]:
+    """Hold a lock, which the system gives back even if this process is killed."""
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"waiting for another download of {what}", file=sys.stderr)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_still(descriptor, lock):
+                try:
+                    yield
+                finally:
+                    lock.unlink()
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_still(descriptor: int, lock: Path) -> bool:
+    """Whether an open lock is the file of that name: who held it before has removed it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), lock.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _innermost(error: BaseException) -> str:
+    """What requests and urllib3 wrap several times, in one line."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

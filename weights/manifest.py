@@ -1,0 +1,81 @@
+"""The manifest: hash, size, licence and source of every file the zoo can fetch."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urldefrag
+
+from runtime.errors import WeightsError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MANIFEST = Path(__file__).with_name("manifest.toml")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file.
+
+    Attributes:
+        name: its file name.
+        url: where its authors publish it; of a file inside a zip archive, that archive's
+            URL, ``#``, and the path inside.
+        sha256: of its bytes, 64 hexadecimal digits.
+        bytes: its size.
+        licence: SPDX identifier, or ``none stated``.
+        source: repository and revision.
+        needs: what reads it; ``None`` where that is not known.
+        use: ``network`` (weights that a network can do without, with random ones) or
+            ``faces`` (a face detector).
+        archive_bytes: size of the archive, where it is inside one.
+    """
+
+    name: str
+    url: str
+    sha256: str
+    bytes: int
+    licence: str
+    source: str
+    needs: Literal["keras", "torch", "onnx"] | None = None
+    use: Literal["network", "faces"] = "network"
+    archive_bytes: int | None = None
+
+    @property
+    def transfer_bytes(self) -> int:
+        """How much a download of ``url`` brings."""
+        return self.bytes if self.archive_bytes is None else self.archive_bytes
+
+    @property
+    def member(self) -> str | None:
+        """Its path inside the archive, ``None`` where the URL is that of the file itself."""
+        return urldefrag(self.url).fragment or None
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """Every file of the manifest by name."""
+    table = tomllib.loads(MANIFEST.read_text("utf-8"))
+    return {name: Entry(name, **fields) for name, fields in table.items()}
+
+
+def entry(name: str) -> Entry:
+    """One file of the manifest.
+
+    Raises:
+        WeightsError: there is none of that name.
+    """
+    try:
+        return entries()[name]
+    except KeyError:
+        raise WeightsError(
+            f"the manifest has no file '{name}'",
+            f"it has {', '.join(entries())}",
+            "zoo weights list",
+        ) from None

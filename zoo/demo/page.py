@@ -1,0 +1,214 @@
+"""The page, in Gradio. What is dropped on it is deleted when its answer is given.
+
+Pictures go into the page as data, not as files: nothing of them is on the disk afterwards.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from runtime.detector import Detector
+from runtime.errors import MissingPackageError, ZooError
+from runtime.faces import FaceFinder
+from runtime.verdicts import MediaVerdict
+from zoo.demo.answer import IMAGE_SUFFIXES, MAX_SECONDS, VIDEO_SUFFIXES, Answer, answer
+
+MAX_UPLOAD = "50mb"
+#: Uploads that nobody asked about are deleted after this many seconds.
+_ABANDONED = 600
+#: Nothing is reported to Gradio's makers, and no answers are kept in the browser.
+_PRIVATE = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False"}
+
+
+@contextmanager
+def serve(
+    detectors: Mapping[str, Detector],
+    finder: FaceFinder | None,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+) -> Iterator[str]:
+    """Serve the page while the context is open; gives its address.
+
+    Args:
+        detectors: opened engines by the name to choose them by, the default first.
+        finder: of faces; ``None`` takes pictures for face crops.
+        host: address to listen on; the default can be reached from this machine only.
+        port: the first free one from 7860 on by default.
+
+    Raises:
+        MissingPackageError: Gradio is not installed.
+        ZooError: the port is taken.
+    """
+    folder = tempfile.mkdtemp(prefix="zoo-demo-")
+    before = {key: os.environ.get(key) for key in ("GRADIO_TEMP_DIR", *_PRIVATE)}
+    os.environ.update(_PRIVATE, GRADIO_TEMP_DIR=folder)  # read when Gradio is imported
+    try:
+        gradio = _import_gradio()
+        page = _build(gradio, detectors, finder, Path(folder))
+        try:
+            _, address, _ = page.launch(
+                server_name=host,
+                server_port=port,
+                max_file_size=MAX_UPLOAD,
+                share=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                footer_links=[],
+                ssr_mode=False,
+            )
+        except OSError as error:
+            raise ZooError(
+                f"{host}:{port or ''} cannot be served", str(error), "choose another --port"
+            ) from None
+        try:
+            yield address
+        finally:
+            page.close(verbose=False)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+def engine_names(paths: Sequence[Path]) -> list[str]:
+    """What the page calls engines: their file names, or whole paths where two are the same."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _import_gradio() -> Any:
+    try:
+        import gradio
+    except ImportError:
+        raise MissingPackageError("gradio", "zoo demo", "demo") from None
+    return gradio
+
+
+def _build(
+    gradio: Any, detectors: Mapping[str, Detector], finder: FaceFinder | None, folder: Path
+) -> Any:
+    names = list(detectors)
+
+    def on_upload(upload: str | None, engine: str) -> tuple[str, None]:
+        if upload is None:
+            return "", None
+        path = Path(upload)
+        try:
+            found = answer(path, detectors[engine], finder)
+            return result_html(found, path.name, detectors[engine], engine), None
+        except ZooError as error:
+            return error_html(error, path), None
+        finally:
+            _forget(path, folder)
+
+    with gradio.Blocks(
+        title="Deepfake zoo", analytics_enabled=False, delete_cache=(60, _ABANDONED)
+    ) as page:
+        gradio.Markdown(
+            "## Is this face forged?\n"
+            f"Drop a picture, or a clip of up to {MAX_SECONDS:.0f} seconds ({MAX_UPLOAD.upper()})."
+            " It is judged on the machine that serves this page and then deleted."
+        )
+        with gradio.Row():
+            engine = gradio.Dropdown(names, value=names[0], label="Engine", scale=1)
+            upload = gradio.File(
+                label="Picture or clip",
+                file_types=[*IMAGE_SUFFIXES, *VIDEO_SUFFIXES],
+                scale=2,
+                elem_id="upload",
+            )
+        result = gradio.HTML(elem_id="result")
+        # One file at a time: a clip takes all cores, and memory stays bounded.
+        upload.upload(
+            on_upload,
+            [upload, engine],
+            [result, upload],
+            concurrency_limit=1,
+            api_visibility="private",
+        )
+    page.queue(max_size=8)
+    return page
+
+
+def _forget(path: Path, folder: Path) -> None:
+    """Delete an upload: Gradio keeps it in a folder named by its hash, and an empty file."""
+    if path.parent != folder and path.is_relative_to(folder):
+        shutil.rmtree(path.parent, ignore_errors=True)
+    for left in folder.glob("tmp*"):
+        if left.is_file() and left.stat().st_size == 0:
+            left.unlink(missing_ok=True)
+
+
+def result_html(found: Answer, name: str, detector: Detector, engine: str) -> str:
+    """The answer as HTML, everything in it."""
+    verdict = found.verdict
+    parts = [f"<h3>{escape(_headline(verdict, detector.info.threshold))}</h3>"]
+    parts.append(f"<p>{escape(name)}, {escape(engine)}. {escape(_basis(verdict))}</p>")
+    if not detector.info.weights.trained:
+        parts.append("<p><b>The weights are untrained: this verdict means nothing.</b></p>")
+    parts += [_image(found.picture, "the picture with its faces")]
+    if found.heat is not None:
+        parts.append(_image(found.heat, "heat map of the most suspicious face"))
+    parts.append(_scores(verdict))
+    return "\n".join(parts)
+
+
+def error_html(error: ZooError, path: Path) -> str:
+    """What went wrong, without the place where the upload was kept."""
+    lines = [line for line in (error.what, error.why, error.todo) if line]
+    shown = (escape(line.replace(str(path), path.name)) for line in lines)
+    return f"<h3>It cannot be judged</h3><p>{'<br>'.join(shown)}</p>"
+
+
+def _headline(verdict: MediaVerdict, threshold: float) -> str:
+    if verdict.highest is None or verdict.overall is None:
+        return "No face was found"
+    label = "FAKE" if verdict.highest >= threshold else "REAL"
+    return f"{label}: P(fake) {verdict.highest:.3f}"
+
+
+def _basis(verdict: MediaVerdict) -> str:
+    if verdict.overall is None:
+        return f"{len(verdict.dropped)} faces were too small." if verdict.dropped else ""
+    if verdict.kind == "image":
+        count = len(verdict.faces)
+        return "Judged whole, as a face crop." if verdict.whole else f"{count} faces judged."
+    low, high = verdict.overall.low, verdict.overall.high
+    spread = "" if low is None else f", 95 % interval of the mean {low:.3f} to {high:.3f}"
+    damage = "".join(f" Damaged: {what}." for what in verdict.damage)
+    return f"{len(verdict.faces)} faces in {verdict.frames} frames{spread}.{damage}"
+
+
+def _scores(verdict: MediaVerdict) -> str:
+    if verdict.tracks:
+        rows = [
+            (f"person {t.track}, {t.start:.1f} to {t.end:.1f} s", t.verdict.mean, t.verdict.label)
+            for t in verdict.tracks
+        ]
+    else:
+        rows = [(f"face {i}", face.fake, face.label) for i, face in enumerate(verdict.faces, 1)]
+    if not rows:
+        return ""
+    body = "".join(
+        f"<tr><td>{escape(name)}</td><td>{fake:.4f}</td><td>{label}</td></tr>"
+        for name, fake, label in rows
+    )
+    return f"<table><tr><th></th><th>P(fake)</th><th>verdict</th></tr>{body}</table>"
+
+
+def _image(png: bytes, alt: str) -> str:
+    data = base64.b64encode(png).decode()
+    style = "max-width:100%;display:block;margin:.5em 0"
+    return f'<img alt="{alt}" style="{style}" src="data:image/png;base64,{data}">'

@@ -1,0 +1,1 @@
+"""``zoo explain``: which parts of a face speak for "fake", and which for "real"."""

@@ -1,0 +1,41 @@
+"""Keras Applications' InceptionResNetV2, pooled, with two softmax outputs.
+
+Architecture: Szegedy, Ioffe, Vanhoucke, Alemi, arXiv:1602.07261; the network of Keras
+Applications without its top, global average pooling and one Dense behind it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zoo.card import ModelCard
+from zoo.originals.keras_original import KerasOriginal, condition, import_keras, load_strictly
+from zoo.originals.original import WeightsChoice
+
+
+def build_inception_resnet_v2(height: int, width: int) -> Any:
+    """The Keras model: float32 [N, H, W, 3] in -1..1 to two probabilities [N, 2]."""
+    keras = import_keras()
+    body = keras.applications.InceptionResNetV2(
+        include_top=False, weights=None, pooling="avg", input_shape=(height, width, 3)
+    )
+    head = keras.layers.Dense(2, activation="softmax")(body.output)
+    return keras.Model(body.input, head, name="inception_resnet_v2")
+
+
+def inception_resnet_v2(
+    card: ModelCard, choice: WeightsChoice, fake_index: int | None
+) -> KerasOriginal:
+    """InceptionResNetV2 with its weights; see `zoo.originals.load_original`."""
+    size = (card.preprocessing.height, card.preprocessing.width)
+    keras = import_keras()
+    if choice.path is None:
+        keras.utils.set_random_seed(choice.seed)
+    model = build_inception_resnet_v2(*size)
+    original = KerasOriginal(card, choice, model, fake_index)
+    if choice.path is None:
+        # Sixteen frames would take 6.5 GB.
+        condition(model, size, original.normalise, choice.seed, count=8)
+    else:
+        load_strictly(model, choice.path, card.title)
+    return original

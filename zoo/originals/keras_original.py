@@ -1,0 +1,194 @@
+"""Originals written in Keras: strict loading, conditioning, scores."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import MissingPackageError, WeightsError
+from weights.recognise import recognise
+from zoo.noise import seeded_frames
+from zoo.originals.keras_arrays import LayerArrays, read_keras_file
+from zoo.originals.original import Original
+
+#: Spread that conditioned random weights give the logit over seeded frames. Wide
+#: enough that an error shows, narrow enough that no probability saturates.
+RANDOM_LOGIT_SPREAD = 2.0
+
+
+def import_keras() -> Any:
+    """Keras on TensorFlow, quiet and on the CPU.
+
+    The original is the reference: on a CPU its arithmetic is plain float32, and the
+    GPU's memory stays free for the engine it is compared with.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    try:
+        with _quiet_import():
+            import keras
+            import tensorflow as tf
+    except ImportError:
+        raise MissingPackageError("tensorflow", "a Keras original", "keras") from None
+    tf.config.set_visible_devices([], "GPU")
+    tf.get_logger().setLevel("ERROR")  # advice on retracing, which is no use to a user
+    return keras
+
+
+@contextlib.contextmanager
+def _quiet_import() -> Iterator[None]:
+    """Hide what TensorFlow's C++ part writes while it is imported.
+
+    It speaks before its log level is read, straight to the file descriptor. What it
+    wrote is shown after all when the import fails.
+    """
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as log:
+        kept = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            log.seek(0)
+            os.write(kept, log.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+class KerasOriginal(Original):
+    """A ``keras.Model`` whose last layer is a Dense with an activation."""
+
+    def release(self) -> None:
+        """See `Original.release`."""
+        super().release()
+        self.__dict__.pop("_two_ended", None)
+
+    def own_scores(
+        self, values: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `Original.own_scores`; the logits are the last Dense before its activation."""
+        keras = import_keras()
+        head = self.module.layers[-1]
+        if not hasattr(self, "_two_ended"):
+            self._two_ended = keras.Model(self.module.inputs, [head.input, self.module.output])
+        features, own = self._two_ended.predict_on_batch(values)
+        kernel, bias = (np.asarray(a, np.float32) for a in head.get_weights())
+        return np.asarray(own, np.float32), (features @ kernel + bias).astype(np.float32)
+
+
+def load_strictly(model: Any, path: Path, network: str) -> None:
+    """Put the arrays of a file into a Keras model, every one of them and no other.
+
+    Layers are matched in order within their kind (convolutions with convolutions, and
+    so on), as Keras itself does for files without layer names that mean anything.
+
+    Raises:
+        WeightsError: an array is missing, left over, of another shape or not finite; the
+            message names the first few and what the file looks like.
+    """
+    file = read_keras_file(path)
+    mine = [layer for layer in model.layers if layer.weights]
+    wanted: dict[str, list[Any]] = {}
+    for layer in mine:
+        wanted.setdefault(_kind([tuple(w.shape) for w in layer.weights]), []).append(layer)
+    given: dict[str, list[LayerArrays]] = {}
+    for arrays in file.layers:
+        given.setdefault(_kind([a.shape for a in arrays.arrays]), []).append(arrays)
+
+    wrong: list[str] = []
+    pairs: list[tuple[Any, LayerArrays]] = []
+    for kind in dict.fromkeys([*wanted, *given]):
+        layers, found = wanted.get(kind, []), given.get(kind, [])
+        pairs += zip(layers, found, strict=False)
+        wrong += [f"missing: {layer.name} ({kind})" for layer in layers[len(found) :]]
+        wrong += [f"left over: {extra.name} ({kind})" for extra in found[len(layers) :]]
+    for layer, arrays in pairs:
+        due = [tuple(w.shape) for w in layer.weights]
+        got = [a.shape for a in arrays.arrays]
+        if due != got:
+            wrong.append(f"misshapen: {arrays.name} has {got}, due are {due}")
+    if wrong:
+        _refuse(path, network, wrong)
+    for layer, arrays in pairs:
+        for name, array in zip(arrays.names, arrays.arrays, strict=True):
+            if not np.isfinite(array).all():
+                raise WeightsError(
+                    f"{path} holds numbers that are not finite",
+                    f"{name} has {int((~np.isfinite(array)).sum())} NaN or infinite values",
+                    "its training has diverged; use another checkpoint",
+                )
+        layer.set_weights(list(arrays.arrays))
+
+
+def _kind(shapes: list[tuple[int, ...]]) -> str:
+    """Convolution, dense or normalisation, told by the ranks of a layer's arrays."""
+    ranks = tuple(len(shape) for shape in shapes)
+    known = {
+        (4, 1): "convolution",
+        (4,): "convolution without bias",
+        (2, 1): "dense",
+        (2,): "dense without bias",
+        (1, 1, 1, 1): "batch normalisation",
+        (1, 1, 1): "batch normalisation without scale",
+    }
+    return known.get(ranks, f"arrays of ranks {ranks}")
+
+
+def _refuse(path: Path, network: str, wrong: list[str]) -> None:
+    shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+    raise WeightsError(
+        f"{path} does not fit {network}",
+        f"{shown}. The file looks like {recognise(path).what}",
+        "zoo list names the networks; zoo show NAME the weights of one",
+    )
+
+
+def condition(
+    model: Any, preprocessing_size: tuple[int, int], normalise: Any, seed: int, count: int = 16
+) -> None:
+    """Make random weights say something: neither saturated nor constant.
+
+    BatchNorm statistics are set from a calibration batch, and the last Dense is scaled
+    so that its logits have a spread of `RANDOM_LOGIT_SPREAD` around zero.
+
+    Args:
+        model: its last layer is a Dense.
+        preprocessing_size: height and width of a frame.
+        normalise: pixels to the network's input, see `Original.normalise`.
+        seed: of the calibration batch.
+        count: its frames. Keras keeps every activation of an eager call to its end.
+    """
+    frames = seeded_frames(count, *preprocessing_size, seed=seed + 1)
+    values = normalise(frames)
+    norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0  # the moving statistics become those of this one batch
+    model(values, training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+
+    keras = import_keras()
+    head = model.layers[-1]
+    features = keras.Model(model.inputs, head.input).predict_on_batch(values)
+    kernel, _ = (np.asarray(a, np.float64) for a in head.get_weights())
+    logits = features @ kernel
+    # Of a two-way head the difference is what counts.
+    spread = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+    scale = RANDOM_LOGIT_SPREAD / max(float(spread.std()), 1e-12)
+    head.set_weights(
+        [(kernel * scale).astype(np.float32), (-logits.mean(axis=0) * scale).astype(np.float32)]
+    )

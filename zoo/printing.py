@@ -1,0 +1,310 @@
+"""What the commands print: tables that read well at 80 columns, or JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from runtime.errors import ImageError, ZooError
+
+if TYPE_CHECKING:
+    from export.certificate import Certificate
+    from export.pipeline import ExportRequest, ExportResult
+    from runtime import Detector
+    from weights.store import FileStatus
+    from zoo.card import ModelCard
+    from zoo.doctor import Finding
+
+out = Console(soft_wrap=False, highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def print_json(data: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(data, indent=2, default=str) + "\n")
+
+
+def print_error(error: ZooError) -> None:
+    """Three lines: what happened, why, and what to do."""
+    err.print(f"[red]error:[/red] {escape(error.what)}", soft_wrap=True)
+    if error.why:
+        err.print(f"  [dim]why:[/dim] {escape(error.why)}", soft_wrap=True)
+    if error.todo:
+        err.print(f"   [dim]do:[/dim] {escape(error.todo)}", soft_wrap=True)
+
+
+class Steps:
+    """Shows steps as they begin and end. Called as ``steps(title, seconds)``, see `steps`."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._title = ""
+
+    def __call__(self, title: str, seconds: float | None) -> None:
+        """A step begins (``seconds`` is None) or has ended."""
+        self._title = title
+        if seconds is None:
+            self._show(f"{title} ...")
+        else:
+            err.print(f"  {title:<32} {seconds:6.1f} s")
+
+    def progress(self, fraction: float, phase: str) -> None:
+        """How much of the step at work is done, 0 to 1."""
+        self._show(f"{self._title} {fraction:4.0%}  {escape(phase)}")
+
+
+class _NoSteps(Steps):
+    def __init__(self) -> None:
+        super().__init__(lambda text: None)
+
+    def __call__(self, title: str, seconds: float | None) -> None:
+        pass
+
+
+@contextmanager
+def steps(quiet: bool) -> Iterator[Steps]:
+    """Show steps as they begin and end; on a terminal with a spinner."""
+    if quiet:
+        yield _NoSteps()
+        return
+    with err.status("") as status:
+        yield Steps(status.update)
+
+
+def _table(*columns: str, right: Sequence[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def print_cards(cards: Sequence[ModelCard], as_json: bool) -> None:
+    """``zoo list``."""
+    if as_json:
+        print_json([asdict(card) for card in cards])
+        return
+    table = _table(
+        "network", "framework", "input", "parameters", "weights", right=("parameters", "input")
+    )
+    for card in cards:
+        how = card.preprocessing
+        names = ", ".join([*(w.name for w in card.weights), "random"])
+        table.add_row(
+            card.name, card.framework, f"{how.height}x{how.width}", f"{card.parameters:,}", names
+        )
+    out.print(table)
+
+
+def print_card(card: ModelCard, as_json: bool) -> None:
+    """``zoo show``."""
+    if as_json:
+        print_json(asdict(card))
+        return
+    how, head = card.preprocessing, card.head
+    crop = f"shorter side {how.shorter_side}, centre crop" if how.crop == "center" else "no crop"
+    says = f"says '{head.says}'" if head.says else f"output {head.fake_index} is 'fake'"
+    if head.says is None and head.fake_index is None:
+        says = "class order unknown: --fake-index"
+    norm = card.normalisation
+    rows = {
+        "network": f"{card.title} ({card.name})",
+        "framework": card.framework,
+        "parameters": f"{card.parameters:,} ({card.trainable:,} trainable)",
+        "input": f"{how.height}x{how.width} RGB, {how.resize}, {crop}",
+        "normalised": f"(x * {norm.scale:.6g} - {list(norm.mean)}) / {list(norm.std)}",
+        "output": f"{head.kind}, {says}",
+        "paper": card.paper,
+        "source": f"{card.source} ({card.licence})",
+    }
+    table = _table("", "")
+    table.show_header = False
+    for key, value in rows.items():
+        table.add_row(f"[bold]{key}[/bold]", escape(value))
+    out.print(table)
+    out.print()
+    weights = _table("weights", "file", "trained on", "its authors report")
+    for own in card.weights:
+        weights.add_row(own.name, own.file, own.trained_on, own.reported)
+    weights.add_row("random", "-", "nothing: seeded, untrained", "")
+    out.print(weights)
+
+
+def print_plan_of_export(request: ExportRequest, as_json: bool) -> None:
+    """``zoo export --dry-run``."""
+    stages = ["load the original", "convert to ONNX", "contract and exact rewrites"]
+    stages += ["half precision"] * request.fp16
+    stages += [f"build the plan ({request.builder}, batch {request.batch})"] * (
+        request.builder != "none"
+    )
+    stages += ["certificate"]
+    files = [str(request.out / name) for name in request.files]
+    if as_json:
+        print_json({"steps": stages, "files": files})
+        return
+    out.print("would do:")
+    for number, stage in enumerate(stages, 1):
+        out.print(f"  {number}. {stage}")
+    out.print("would write:")
+    for file in files:
+        out.print(f"  {escape(file)}", soft_wrap=True)
+
+
+def print_export(result: ExportResult, as_json: bool) -> None:
+    """``zoo export``."""
+    info = result.info
+    if as_json:
+        print_json(
+            {
+                "files": [str(f) for f in result.files],
+                "rewrites": {r.name: r.count for r in result.rewrites},
+                "seconds": result.seconds,
+                "sidecar": json.loads(info.to_json()),
+            }
+        )
+        return
+    weights = info.weights
+    out.print()
+    trained = "" if weights.trained else "  [yellow]UNTRAINED: its verdicts mean nothing[/yellow]"
+    out.print(f"[bold]{info.title}[/bold], weights {escape(weights.name)}{trained}")
+    if result.rewrites:
+        done = ", ".join(f"{r.name.replace('_', ' ')} x{r.count}" for r in result.rewrites)
+        out.print(f"rewrites: {done}")
+    if info.builder is not None:
+        builder = info.builder
+        target = ", ".join(builder.target) or "its default GPUs"
+        out.print(
+            f"plan: {builder.flavour} {builder.version} for {target}, "
+            f"batch {builder.min_batch}:{builder.opt_batch}:{builder.max_batch}"
+        )
+    for name, reason in info.kept_fp32.items():
+        out.print(f"FP32 in the FP16 graph: {name} ({reason})")
+    out.print()
+    print_certificate(result.certificate, False)
+    if result.files:
+        out.print()
+        for file in result.files:
+            out.print(f"wrote {escape(str(file))}  [dim]{_size(file)}[/dim]", soft_wrap=True)
+    else:
+        out.print("[red]nothing was written[/red]: the certificate failed")
+
+
+def _size(path: Path) -> str:
+    size = float(path.stat().st_size)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def print_certificate(certificate: Certificate, as_json: bool) -> None:
+    """The certificate as a table: what was compared, how far apart, and whether it passed."""
+    if as_json:
+        print_json(certificate.to_dict())
+        return
+    table = _table(
+        "against", "engine", "max |dP|", "p99", "mean", "|dlogit|", "flips", "",
+        right=("max |dP|", "p99", "mean", "|dlogit|", "flips"),
+    )  # fmt: skip
+    for c in certificate.comparisons:
+        table.add_row(
+            "original" if " " in c.reference else _short(c.reference),
+            _short(c.engine),
+            *(f"{value:.1e}" for value in (c.max_p, c.p99_p, c.mean_p, c.max_logit)),
+            f"{c.flips}/{c.images}",
+            _mark(c.passed),
+        )
+    out.print(f"certificate on {certificate.samples}")
+    out.print(table)
+    if any(c.engine.endswith(" rounded") for c in certificate.comparisons):
+        out.print("(rounded: as a GPU computes it, every result rounded to half precision)")
+    for b in certificate.batches:
+        sizes = ", ".join(map(str, b.sizes))
+        out.print(
+            f"batches of {sizes} in {_short(b.engine)}: same, permuted and identical rows agree to "
+            f"{b.max_p:.0e}  {_mark(b.passed)}"
+        )
+    for name, reason in certificate.unchecked.items():
+        out.print(f"[yellow]unchecked[/yellow] {name}: {escape(reason)}")
+    for failure in certificate.failures:
+        out.print(f"[red]failed[/red] {escape(failure)}")
+
+
+def _short(engine: str) -> str:
+    """An engine's file name without its stem, which all of them share: ``fp16.onnx``."""
+    return engine.partition(".")[2] or engine
+
+
+def _mark(passed: bool) -> str:
+    return "[green]passed[/green]" if passed else "[red]FAILED[/red]"
+
+
+def print_verdicts(detector: Detector, images: Sequence[Path], as_json: bool) -> int:
+    """``zoo detect``: one line an image; how many could not be judged."""
+    weights = detector.info.weights
+    if not weights.trained:
+        err.print("[yellow]untrained weights:[/yellow] these verdicts mean nothing")
+    failed = 0
+    if not as_json:
+        out.print("[bold]verdict  P(fake)   logit  image[/bold]")
+    for image in images:
+        try:
+            (verdict,) = detector.classify(image)
+        except ImageError as error:
+            failed += 1
+            print_error(error)
+            continue
+        if as_json:
+            line = {**asdict(verdict), "trained": weights.trained}
+            sys.stdout.write(json.dumps(line) + "\n")
+            continue
+        colour = "red" if verdict.label == "fake" else "green"
+        out.print(
+            f"[{colour}]{verdict.label:<7}[/{colour}]  {verdict.fake:7.4f}  {verdict.logit:+6.2f}"
+            f"  {escape(str(image))}",
+            soft_wrap=True,
+        )
+    return failed
+
+
+def print_weights(files: Sequence[FileStatus], as_json: bool) -> None:
+    """``zoo weights list`` and ``check``."""
+    if as_json:
+        print_json([asdict(file) for file in files])
+        return
+    table = _table("file", "size", "licence", "status", right=("size",))
+    colours = {"ok": "green", "damaged": "red"}
+    for file in files:
+        colour = colours.get(file.status, "dim")
+        where = f" ({escape(file.origin)})" if file.origin else ""
+        table.add_row(
+            file.name,
+            f"{file.bytes / 1e6:,.1f} MB",
+            file.licence,
+            f"[{colour}]{file.status}[/{colour}]{where}",
+        )
+    out.print(table)
+
+
+def print_doctor(findings: Sequence[Finding], as_json: bool) -> None:
+    """``zoo doctor``."""
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+        return
+    table = _table("", "what", "found")
+    for finding in findings:
+        mark = "[green]yes[/green]" if finding.ok else "[yellow]no[/yellow]"
+        text = escape(finding.found) + (
+            f"\n[dim]{escape(finding.todo)}[/dim]" if finding.todo else ""
+        )
+        table.add_row(mark, finding.what, text)
+    out.print(table)
