@@ -94,6 +94,7 @@ def compare_with_baseline(
             f"--batch {','.join(map(str, before))}",
         )
     was, environment = old["engine"], old.get("environment", {})
+    backend = result.settings.get("backend")
     pairs = {
         "network": (was.get("network"), result.engine.network),
         "precision": (was.get("precision"), result.engine.precision),
@@ -104,6 +105,8 @@ def compare_with_baseline(
             for machine in (environment, result.environment)
         ),
         "frames from": (old.get("settings", {}).get("from"), result.source),
+        # Runs from before it could be chosen do not say.
+        "backend": (old.get("settings", {}).get("backend", backend), backend),
         "threads": (old.get("settings", {}).get("threads"), result.settings["threads"]),
     }
     differences = tuple(

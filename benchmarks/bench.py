@@ -20,6 +20,8 @@ from benchmarks.result import BenchResult, EngineRecord, PeerRecord, check_folde
 from benchmarks.rounds import REPETITIONS, ROUNDS, Progress, Run, Step, measure_batch, unsteady
 from benchmarks.work import count_work, find_graph
 from benchmarks.workers import OutOfMemoryError, Worker
+from runtime.backend_names import choose_backend
+from runtime.cuda_driver import query_driver
 from runtime.engine_info import EngineInfo, file_sha256
 from runtime.errors import EngineError, ZooError
 from zoo.catalog import find_card
@@ -44,6 +46,7 @@ def run_bench(request: BenchRequest, progress: Progress = lambda step: None) -> 
     """
     if request.out is not None:
         check_folder(request.out)
+    _check_gpu(request)
     environment = describe_machine()
     run = Run(request, progress)
     interrupted = False
@@ -55,6 +58,8 @@ def run_bench(request: BenchRequest, progress: Progress = lambda step: None) -> 
             str(request.engine),
             threads=request.threads,
             source=request.source,
+            backend=request.backend,
+            gpu=request.device,
         )
         engine = stack.enter_context(Worker(job))
         record = _describe(request.engine, engine.info)
@@ -79,6 +84,8 @@ def run_bench(request: BenchRequest, progress: Progress = lambda step: None) -> 
             "rounds": ROUNDS,
             "repetitions": REPETITIONS,
             "threads": request.threads,
+            "backend": choose_backend(request.engine, request.backend),
+            "device": request.device,
             "frames": "seeded noise, zoo.noise.seeded_frames",
         },
         tuple(run.records),
@@ -91,6 +98,20 @@ def run_bench(request: BenchRequest, progress: Progress = lambda step: None) -> 
         interrupted,
         [asdict(gpu) for gpu in read_gpus()],
     )
+
+
+def _check_gpu(request: BenchRequest) -> None:
+    """Refuse a GPU that is not there: the processes see the one that is named, or none."""
+    if request.device == 0:
+        return
+    driver = query_driver()
+    if request.device not in [found.index for found in driver.devices]:
+        there = ", ".join(f"{found.index} ({found.name})" for found in driver.devices)
+        raise EngineError(
+            f"there is no GPU {request.device} for {request.engine}",
+            f"there is {there}" if there else driver.reason,
+            "name one that is there" if there else "leave --device out",
+        )
 
 
 def _describe(path: Path, info: EngineInfo) -> EngineRecord:
@@ -126,7 +147,7 @@ def _check_batches(batches: tuple[int, ...] | None, path: Path, info: EngineInfo
 def _open_peers(run: Run, engine: Worker, stack: ExitStack) -> None:
     """Start a process for each peer; one that cannot be had is named with the reason."""
     request, info = run.request, engine.info
-    device: Literal["cpu", "cuda"] = "cuda" if request.engine.suffix == ".plan" else "cpu"
+    device: Literal["cpu", "cuda"] = "cuda" if request.on_gpu else "cpu"
     ours = engine.scores()
     run.records.append(PeerRecord(ENGINE, engine.title, engine.scope, engine.start_seconds))
     plain: Path | None = None
@@ -159,6 +180,8 @@ def _open_peers(run: Run, engine: Worker, stack: ExitStack) -> None:
                 request.threads,
                 request.source,
                 kind.device or device,
+                request.backend,
+                request.device,
             )
             worker = stack.enter_context(Worker(job))
             theirs = worker.scores()
@@ -180,8 +203,8 @@ def _open_peers(run: Run, engine: Worker, stack: ExitStack) -> None:
 def _measure_ceiling(run: Run, record: EngineRecord) -> None:
     run.progress(Step("what this machine can do at most"))
     half = record.precision == "fp16"
-    device: Literal["cpu", "cuda"] = "cuda" if record.kind == "plan" else "cpu"
-    run.ceiling = measure_ceiling(device, half, run.request.threads)
+    device: Literal["cpu", "cuda"] = "cuda" if run.request.on_gpu else "cpu"
+    run.ceiling = measure_ceiling(device, half, run.request.threads, run.request.device)
     graph = find_graph(run.request.engine, run.workers[ENGINE].info)
     run.work = None if graph is None else count_work(graph)
 

@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from benchmarks.environment import seeing_gpu
+
 _COPY_BYTES = 256 << 20
 _SIDE = {"cpu": 1536, "cuda": 8192}
 _SECONDS = 1.5
@@ -36,14 +38,24 @@ class Ceiling:
     product: str
 
 
-def measure_ceiling(device: Literal["cpu", "cuda"], half: bool, threads: int | None) -> Ceiling:
-    """Measure in a process of its own, whose threads are gone afterwards."""
+def measure_ceiling(
+    device: Literal["cpu", "cuda"], half: bool, threads: int | None, gpu: int = 0
+) -> Ceiling:
+    """Measure in a process of its own, whose threads are gone afterwards.
+
+    Args:
+        device: of what kind.
+        half: take float16 for the product, on a GPU.
+        threads: of the CPU; all of its cores by default.
+        gpu: index of the GPU.
+    """
     request = json.dumps([device, half, threads])
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.ceiling", request],
         capture_output=True,
         text=True,
         check=False,
+        env=seeing_gpu(gpu),
     )
     if done.returncode:
         words = done.stderr.strip().splitlines()[-1:] or ["no word of why"]

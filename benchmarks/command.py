@@ -11,12 +11,15 @@ from benchmarks.peers import parse_peers
 from benchmarks.peers.peer import Source
 from benchmarks.request import BenchRequest, parse_batches
 from benchmarks.result import BenchResult, write_files
+from runtime.backend_names import BackendName
 from runtime.errors import MissingPackageError, ZooError
 
 
 def bench(
     *,
     engine: Path | None,
+    backend: BackendName,
+    device: int,
     batch: str | None,
     source: Source,
     duration: float,
@@ -39,7 +42,9 @@ def bench(
         ZooError: see `benchmarks.bench.run_bench` and `benchmarks.baseline.read_baseline`.
     """
     batches = None if batch is None else parse_batches(batch)
-    request = BenchRequest(engine or Path(), batches, source, duration, threads, out=out)
+    request = BenchRequest(
+        engine or Path(), batches, source, duration, threads, out=out, device=device
+    )
     if fail_below is not None and baseline is None:
         raise ZooError("--fail-below is a share of an earlier run", "", "--baseline old.json")
     if out is not None or all_networks:
@@ -47,7 +52,10 @@ def bench(
     if all_networks:
         from benchmarks.all_networks import bench_all, check_nothing_else
 
-        check_nothing_else(engine=engine, compare=compare, baseline=baseline, json=as_json)
+        named = None if backend == "auto" else backend
+        check_nothing_else(
+            engine=engine, backend=named, compare=compare, baseline=baseline, json=as_json
+        )
         with report.live_progress(quiet=False) as progress:
             whole = bench_all(
                 request, progress, lambda r, f: report.print_result(r, False, f), network
@@ -58,7 +66,7 @@ def bench(
     if engine is None:
         raise ZooError("nothing is named that is to be measured", "", "--engine E, or --all")
     peers = () if compare is None else parse_peers(compare)
-    request = BenchRequest(engine, batches, source, duration, threads, peers, out)
+    request = BenchRequest(engine, batches, source, duration, threads, peers, out, backend, device)
     old = None if baseline is None else read_baseline(baseline, fail_below)
     with report.live_progress(quiet=as_json) as progress:
         result = run_bench(request, progress)

@@ -132,6 +132,22 @@ def _parse_gpu(line: str) -> GpuState:
     return GpuState(name, driver, *values)
 
 
+def seeing_gpu(index: int) -> dict[str, str]:
+    """The environment of a process for which one GPU is its first and only one.
+
+    Every library then uses that GPU, however each of them would have to be told.
+
+    Args:
+        index: as CUDA counts in this process; 0 leaves the environment as it is.
+    """
+    environment = dict(os.environ)
+    if index:
+        visible = environment.get("CUDA_VISIBLE_DEVICES")
+        names = [name.strip() for name in visible.split(",")] if visible is not None else None
+        environment["CUDA_VISIBLE_DEVICES"] = str(index) if names is None else names[index]
+    return environment
+
+
 def versions() -> dict[str, str]:
     """Installed packages that matter, by name."""
     found = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.peers.peer import Source
+from runtime.backend_names import ON_CPU, BackendName, choose_backend
 from runtime.errors import ZooError
 
 
@@ -22,6 +23,8 @@ class BenchRequest:
         threads: CPU threads of each peer; their own choice by default.
         compare: names of peers.
         out: folder for files; checked before anything is measured.
+        backend: what runs the engine.
+        device: index of the GPU that engine and peers run on, where they use one.
     """
 
     engine: Path
@@ -31,6 +34,17 @@ class BenchRequest:
     threads: int | None = None
     compare: tuple[str, ...] = ()
     out: Path | None = None
+    backend: BackendName = "auto"
+    device: int = 0
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the engine runs on a GPU, and with it the peers that can.
+
+        Raises:
+            EngineError: see `runtime.backend_names.choose_backend`.
+        """
+        return choose_backend(self.engine, self.backend) != ON_CPU
 
     def __post_init__(self) -> None:
         if not (self.duration > 0 and math.isfinite(self.duration)):

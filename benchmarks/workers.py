@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from benchmarks.environment import seeing_gpu
 from benchmarks.measure import Run, WarmUp
 from benchmarks.peers.peer import Job, PeerMissingError
 from benchmarks.phases import Phases
@@ -58,6 +59,7 @@ class Worker:
             stderr=self._log,
             text=True,
             encoding="utf-8",
+            env=seeing_gpu(job.gpu),
             # Ctrl-C is for us: we keep what was measured, then end the workers.
             start_new_session=True,
         )

@@ -20,6 +20,7 @@ from export.certificate import (
 )
 from export.half_emulation import emulate_half
 from export.samples import Samples
+from runtime.backend_names import BackendName
 from runtime.backends import Backend, open_backend
 from runtime.cuda_driver import query_driver
 from runtime.engine_info import FAKE_NAME, INPUT_NAME, LOGIT_NAME, Artefact, EngineInfo
@@ -33,7 +34,15 @@ if TYPE_CHECKING:
 ROUNDED = "rounded"
 
 
-def certify(reference: Scores, folder: Path, info: EngineInfo, samples: Samples) -> Certificate:
+def certify(
+    reference: Scores,
+    folder: Path,
+    info: EngineInfo,
+    samples: Samples,
+    *,
+    backend: BackendName = "auto",
+    device: int = 0,
+) -> Certificate:
     """Compare every engine of a sidecar with the original and with the one before it.
 
     Args:
@@ -41,6 +50,8 @@ def certify(reference: Scores, folder: Path, info: EngineInfo, samples: Samples)
         folder: where the engine files are.
         info: the sidecar.
         samples: frames.
+        backend: what runs the engines; one that is named here is named in the certificate.
+        device: index of the GPU, where the backend uses one.
     """
     comparisons: list[Comparison] = []
     batches: list[BatchCheck] = []
@@ -49,12 +60,13 @@ def certify(reference: Scores, folder: Path, info: EngineInfo, samples: Samples)
     original = f"{info.network} in its own framework"
     for name, artefact in info.artefacts.items():
         try:
-            backend = open_backend(folder / name)
+            opened = open_backend(folder / name, backend=backend, device=device)
         except EngineError as error:
             if artefact.kind == "plan" and not query_driver().devices:
                 unchecked[name] = f"{error.why or error.what}"
                 continue
             raise
+        shown = name if backend == "auto" else f"{name} by {backend}"
         bar = bar_for(artefact.precision, info.weights.trained)
 
         def joint(source: str, due: Scores, engine: str, found: Scores, bar: Bar = bar) -> None:
@@ -62,26 +74,26 @@ def certify(reference: Scores, folder: Path, info: EngineInfo, samples: Samples)
             comparisons.append(compare(due, found, bar, names=names, threshold=info.threshold))
 
         try:
-            sizes = corners(backend, artefact, info)
-            scores = run_scores(backend, samples, min(sizes))
-            joint(original, reference, name, scores)
+            sizes = corners(opened, artefact, info)
+            scores = run_scores(opened, samples, min(sizes))
+            joint(original, reference, shown, scores)
             if before is not None:
-                joint(*before, name, scores)
+                joint(*before, shown, scores)
             if artefact.kind == "onnx" and artefact.precision == "fp16":
                 rounded = emulated_scores(_load(folder / name), samples.frames)
                 joint(original, reference, f"{name} {ROUNDED}", rounded)
             batches.append(
                 check_batches(
-                    backend.infer,
+                    opened.infer,
                     samples.frames[:: max(1, len(samples.frames) // 8)][:8],
                     sizes,
                     BATCH_TOLERANCE[artefact.precision],
-                    name,
+                    shown,
                 )
             )
-            before = name, scores
+            before = shown, scores
         finally:
-            backend.close()
+            opened.close()
     return Certificate(
         samples.origin,
         float(reference.logit.astype("float64").std()),

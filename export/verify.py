@@ -12,6 +12,7 @@ import numpy as np
 from export.certificate import Certificate
 from export.certify import certify
 from export.samples import Samples, default_samples, read_goldens, read_samples
+from runtime.backend_names import BackendName
 from runtime.backends import open_backend
 from runtime.engine_info import Artefact, EngineInfo, file_sha256
 from runtime.errors import ImageError
@@ -29,6 +30,8 @@ def verify_engine(
     goldens: Path | None = None,
     column: str | None = None,
     weights: str | None = None,
+    backend: BackendName = "auto",
+    device: int = 0,
     report: Callable[[str, float | None], None] = lambda title, seconds: None,
 ) -> Certificate:
     """Compare one engine file with the original, on this machine.
@@ -39,6 +42,8 @@ def verify_engine(
         goldens: the original's own outputs for those images, instead of running it.
         column: of that CSV; the stem of the weights file by default.
         weights: the file, where the engine was made from one of the user's.
+        backend: what runs the engine.
+        device: index of the GPU, where the backend uses one.
         report: called as each step begins and ends.
 
     Raises:
@@ -46,9 +51,9 @@ def verify_engine(
         ImageError: images or goldens are missing or damaged.
         WeightsError: the original's weights cannot be had.
     """
-    backend = open_backend(engine)
-    info = backend.info
-    backend.close()
+    opened = open_backend(engine, backend=backend, device=device)
+    info = opened.info
+    opened.close()
     how = info.preprocessing
     start = perf_counter()
     report("read the images", None)
@@ -70,7 +75,7 @@ def verify_engine(
     start = perf_counter()
     report("the engine", None)
     only = replace(info, artefacts={engine.name: artefact})
-    certificate = certify(reference, engine.parent, only, samples)
+    certificate = certify(reference, engine.parent, only, samples, backend=backend, device=device)
     report("the engine", perf_counter() - start)
     return certificate
 

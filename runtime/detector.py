@@ -16,7 +16,8 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends import BackendName, DeviceBackend, open_backend
+from runtime.backend_names import BackendName
+from runtime.backends import DeviceBackend, open_backend
 from runtime.cuda import stream_handle
 from runtime.device_arrays import is_device_array, view_frames, view_result
 from runtime.engine_info import EngineInfo
@@ -88,6 +89,11 @@ class Detector:
     def title(self) -> str:
         """What runs the engine, for people."""
         return self._backend.title
+
+    @property
+    def takes_device_arrays(self) -> bool:
+        """Whether frames may lie on the GPU, and results stay there: where a plan runs."""
+        return isinstance(self._backend, DeviceBackend)
 
     def score(self, frames: Any, *, stream: Any = None) -> NDArray[np.float32]:
         """P(fake) of each frame.

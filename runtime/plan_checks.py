@@ -143,5 +143,7 @@ def _device(path: Path, info: EngineInfo, index: int) -> Device:
     )
     if driver.devices:
         known = ", ".join(f"{d.index} ({d.name})" for d in driver.devices)
-        raise EngineError(f"there is no GPU {index} for {path}", f"there is {known}", "")
+        raise EngineError(
+            f"there is no GPU {index} for {path}", f"there is {known}", "name one that is there"
+        )
     raise EngineError(f"{path} needs an NVIDIA GPU", driver.reason, instead)

@@ -53,6 +53,29 @@ def _run(
     return run_bench(request)
 
 
+@pytest.mark.parametrize(
+    ("visible", "index", "seen"),
+    [
+        (None, 0, None),
+        (None, 2, "2"),
+        ("5,3", 0, "5,3"),
+        ("5, 3", 1, "3"),
+        ("GPU-aa,GPU-bb", 1, "GPU-bb"),
+    ],
+)
+def test_a_peer_sees_the_one_gpu_that_was_named(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, index: int, seen: str | None
+) -> None:
+    """Its process counts from 0, as every library in it does."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with Worker(Job("told", "fakes.peers:shows_gpus", "", gpu=index)) as worker:
+        assert worker.title == f"{seen}"
+
+
 def test_a_known_sleep_is_measured(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = BenchRequest(engine, (4,), duration=1.5, compare=("same",))
     result = _run(monkeypatch, request, peers={"same": "sleeping"})

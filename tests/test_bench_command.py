@@ -74,7 +74,7 @@ def test_a_fall_below_the_baseline_exits_with_1(measured: Path, tiny_engine: Tin
         (["-e", "{engine}", "--threads", "0"], "0 threads"),
         (["-e", "{engine}", "--batch", "0"], "no batch sizes"),
         (["-e", "{engine}", "--batch", "all"], "no batch sizes"),
-        (["-e", "{engine}", "--from", "device"], "runs on the CPU"),
+        (["-e", "{engine}", "--from", "device"], "takes no frames in the memory of a GPU"),
         (["-e", "{engine}", "--compare", "pytorch"], "no peer 'pytorch'"),
         (["-e", "{engine}", "--out", "{text}"], "cannot be written"),
         (["-e", "{engine}", "--out", "{text}/deeper"], "cannot be written"),
@@ -82,6 +82,7 @@ def test_a_fall_below_the_baseline_exits_with_1(measured: Path, tiny_engine: Tin
         (["-e", "{engine}", "--baseline", "{dir}/none.json"], "cannot be read"),
         (["-e", "{engine}", "--fail-below", "0.9"], "--baseline old.json"),
         (["--all", "--compare", "keras"], "--compare and --all do not go together"),
+        (["--all", "--backend", "tensorrt"], "--backend and --all do not go together"),
         ([], "--engine E, or --all"),
     ],
 )

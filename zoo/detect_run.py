@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runtime import Detector
+from runtime.backend_names import RUNS, BackendName
 from runtime.engine_info import EngineInfo
 from runtime.errors import ZooError
 from runtime.faces import FaceFinder, Selection
@@ -42,6 +43,8 @@ class DetectRequest:
         jobs: files at a time; ``None`` for half the cores.
         annotate: folder for copies with the verdicts drawn.
         resume: file of results.
+        backend: what runs the engine.
+        device: index of the GPU, where the backend uses one.
     """
 
     paths: tuple[Path, ...]
@@ -54,18 +57,23 @@ class DetectRequest:
     jobs: int | None = None
     annotate: Path | None = None
     resume: Path | None = None
+    backend: BackendName = "auto"
+    device: int = 0
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the verdicts depend on, besides engine and files."""
+        usual = ("auto", *RUNS.get(self.engine.suffix, ())[:1])
+        ran = {} if self.backend in usual else {"backend": self.backend}
         if self.finder is None:
-            return {"faces": "none", "frames": str(self.sampling)}
+            return {"faces": "none", "frames": str(self.sampling), **ran}
         return {
             "faces": self.faces,
             "finder": self.finder,
             "min_face": self.min_face,
             "sharpness": self.sharpness,
             "frames": str(self.sampling),
+            **ran,
         }
 
 
@@ -98,7 +106,14 @@ class DetectRun:
             self._jobs = min(request.jobs or max(1, cores // 2), max(1, len(self.inputs)))
             # A file has three threads at work already.
             threads = max(1, cores // (2 * self._jobs))
-            detector = stack.enter_context(Detector(request.engine, threads=threads))
+            detector = stack.enter_context(
+                Detector(
+                    request.engine,
+                    backend=request.backend,
+                    threads=threads,
+                    device=request.device,
+                )
+            )
             self.info = detector.info
             self._judge = Judge(
                 detector,

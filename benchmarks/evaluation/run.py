@@ -13,6 +13,7 @@ from benchmarks.evaluation.metrics import Metrics, import_metrics, measure
 from benchmarks.evaluation.scoring import Advance, Scored, ignore_large_images, score_dataset
 from benchmarks.evaluation.videos import group_videos
 from export.staging import publish, staging
+from runtime.backend_names import BackendName
 from runtime.detector import Detector
 from runtime.engine_info import EngineInfo
 
@@ -31,6 +32,8 @@ class EvaluationRequest:
         table: CSV with labels, for one path or for none.
         out: folder for the report; ``None`` to write nothing.
         contact_sheet: also the worst mistakes as pictures.
+        backend: what runs the engines.
+        device: index of the GPU, where the backend uses one.
     """
 
     paths: tuple[Path, ...]
@@ -40,6 +43,8 @@ class EvaluationRequest:
     table: Path | None = None
     out: Path | None = None
     contact_sheet: bool = False
+    backend: BackendName = "auto"
+    device: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,10 @@ def run_evaluation(
         folder = None
         if request.out is not None:  # opened first: an hour's work must not end unwritable
             folder = stack.enter_context(staging(request.out, "evaluation"))
-        detectors = [stack.enter_context(Detector(engine)) for engine in request.engines]
+        detectors = [
+            stack.enter_context(Detector(engine, backend=request.backend, device=request.device))
+            for engine in request.engines
+        ]
         found: list[Evaluation] = []
         for dataset in datasets:
             scored = score_dataset(dataset, detectors, begin(dataset.name, len(dataset.images)))

@@ -18,13 +18,13 @@ class DetectorPeer:
     """See `benchmarks.peers.peer.Peer`."""
 
     def __init__(self, job: Job) -> None:
-        self._detector = Detector(job.engine, threads=job.threads)
-        self.on_gpu = self._detector.path.suffix == ".plan"
-        if job.source == "device" and not self.on_gpu:
+        self._detector = Detector(job.engine, backend=job.backend, threads=job.threads)
+        if job.source == "device" and not self._detector.takes_device_arrays:
+            title = self._detector.title
             self._detector.close()
             raise EngineError(
-                f"{job.engine} runs on the CPU",
-                "frames in the memory of a GPU cannot be given to it",
+                f"{job.engine} takes no frames in the memory of a GPU",
+                f"it is run by {title}",
                 "give a .plan, or leave --from device out",
             )
         self._source = job.source
@@ -55,8 +55,10 @@ class DetectorPeer:
         return self._detector.device_memory
 
     def phases(self, frames: NDArray[np.uint8]) -> Phases | None:
-        """The parts of one batch on a GPU; nothing on a CPU."""
-        return measure_phases(self._detector, frames) if self.on_gpu else None
+        """The parts of one batch of a plan; nothing of ONNX Runtime, which shows none."""
+        if not self._detector.takes_device_arrays:
+            return None
+        return measure_phases(self._detector, frames)
 
     def close(self) -> None:
         """See `benchmarks.peers.peer.Peer.close`."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.backend_names import BackendName
 from runtime.engine_info import EngineInfo
 from zoo.card import Head, ModelCard, Normalisation
 from zoo.catalog import find_card
@@ -45,6 +46,8 @@ class Job:
         threads: CPU threads; the peer's own choice by default.
         source: where the frames are.
         device: where the original and plain ONNX are to run.
+        backend: what runs the engine.
+        gpu: index of the GPU. The process of the peer sees that one alone, as its first.
     """
 
     peer: str
@@ -55,6 +58,8 @@ class Job:
     threads: int | None = None
     source: Source = "host"
     device: Literal["cpu", "cuda"] = "cpu"
+    backend: BackendName = "auto"
+    gpu: int = 0
 
     def to_json(self) -> str:
         """One line."""

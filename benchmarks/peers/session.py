@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.peer import HOST_SCOPE, Call, Job, PeerMissingError
+from benchmarks.peers.peer import HOST_SCOPE, Call, Job, PeerMissingError, shown_device
+from runtime.backend_names import choose_backend
+from runtime.backends.onnxruntime import providers
 from runtime.engine_info import FAKE_NAME, INPUT_NAME, LOGIT_NAME
 
 
@@ -23,11 +26,14 @@ class SessionPeer:
         options.log_severity_level = 3
         if job.threads is not None:
             options.intra_op_num_threads = job.threads
-        self._session: Any = ort.InferenceSession(
-            job.engine, options, providers=["CPUExecutionProvider"]
-        )
+        backend = choose_backend(Path(job.engine), job.backend)
+        wanted = providers(backend)
+        self._session: Any = ort.InferenceSession(job.engine, options, providers=wanted)
+        if self._session.get_providers()[0] != wanted[0][0]:
+            raise PeerMissingError(f"{wanted[0][0]} does not start here")
         self.info = job.engine_info
-        self.title = f"ONNX Runtime {ort.__version__}, session.run on this engine (CPU)"
+        where = shown_device(job.device)
+        self.title = f"ONNX Runtime {ort.__version__}, session.run on this engine ({where})"
         self.scope = f"session.run: uint8 frames {HOST_SCOPE}; scaling included"
 
     def prepare(self, frames: NDArray[np.uint8]) -> Call:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.backend_names import BackendName, choose_backend
 from runtime.engine_info import EngineInfo
 from runtime.errors import EngineError
 
 if TYPE_CHECKING:
     from runtime.batch_io import MemoryUse
     from runtime.device_arrays import DeviceArray
-
-#: What runs an engine. ``auto`` is the CPU for a ``.onnx`` and TensorRT for a ``.plan``.
-BackendName = Literal["auto", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"]
 
 Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -108,20 +106,7 @@ def open_backend(
         )
     if not path.is_file():
         raise EngineError(f"{path} does not exist", "", "zoo export NAME --fp16 makes engines")
-    if path.suffix not in _RUNS:
-        raise EngineError(
-            f"{path} is not an engine",
-            f"engines end in .onnx or .plan, not in '{path.suffix}'",
-            "zoo export NAME --fp16 makes engines",
-        )
-    if backend == "auto":
-        backend = _RUNS[path.suffix][0]
-    if backend not in _RUNS[path.suffix]:
-        raise EngineError(
-            f"{path} cannot be run by '{backend}'",
-            f"a {path.suffix} is run by {', '.join(_RUNS[path.suffix])}",
-            "name one of these, or 'auto'",
-        )
+    backend = choose_backend(path, backend)
     if backend == "tensorrt":
         from runtime.backends.tensorrt import TensorRTBackend
 
@@ -129,9 +114,3 @@ def open_backend(
     from runtime.backends.onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(path, threads=threads, provider=backend, device=device)
-
-
-_RUNS: dict[str, list[BackendName]] = {
-    ".onnx": ["onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt"],
-    ".plan": ["tensorrt"],
-}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.backend_names import ON_CPU, BackendName
 from runtime.engine_info import (
     FAKE_NAME,
     INPUT_NAME,
@@ -38,7 +39,7 @@ _AT_ONCE = max(1, (os.cpu_count() or 1) // 4)
 GPU_BATCH = 64
 
 #: ONNX Runtime's names of what runs the graph, and what it may hand nodes over to.
-_PROVIDERS = {
+_PROVIDERS: dict[BackendName, tuple[str, ...]] = {
     "onnxruntime": ("CPUExecutionProvider",),
     "onnxruntime-cuda": ("CUDAExecutionProvider",),
     "onnxruntime-tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
@@ -69,17 +70,24 @@ class OnnxRuntimeBackend:
         path: Path,
         *,
         threads: int | None = None,
-        provider: str = "onnxruntime",
+        provider: BackendName = ON_CPU,
         device: int = 0,
     ) -> None:
         wanted = _PROVIDERS[provider]
-        on_gpu = provider != "onnxruntime"
+        on_gpu = provider != ON_CPU
         if on_gpu:
-            require_device(f"running {path} by {provider}", "without it, it runs on the CPU")
+            _check_device(path, provider, device)
         try:
             import onnxruntime as ort
         except ImportError:
             raise MissingPackageError("onnxruntime", f"running {path.name}", "dev") from None
+        built_in = ort.get_available_providers()
+        if wanted[0] not in built_in:
+            raise EngineError(
+                f"{path} cannot be run by '{provider}'",
+                f"ONNX Runtime {ort.__version__} as installed has {', '.join(built_in)}",
+                f"pip install onnxruntime-gpu in its place, or name '{ON_CPU}': the CPU",
+            )
         options = ort.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
@@ -92,7 +100,7 @@ class OnnxRuntimeBackend:
             self._session: Any = ort.InferenceSession(
                 str(path),
                 options,
-                providers=[(name, {"device_id": device} if on_gpu else {}) for name in wanted],
+                providers=providers(provider, device),
                 enable_fallback=0,  # of what was asked for, to another provider
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base class
@@ -138,6 +146,34 @@ class OnnxRuntimeBackend:
     def close(self) -> None:
         """Free the session."""
         self._session = None
+
+
+def providers(backend: BackendName, device: int = 0) -> list[tuple[str, dict[str, Any]]]:
+    """What ``InferenceSession`` is to be given for a backend, options included.
+
+    TF32, which ONNX Runtime takes for FP32 where a GPU has it, is switched off on CUDA: an
+    FP32 engine stays one. Its TensorRT provider has no such option; there the environment
+    variable ``NVIDIA_TF32_OVERRIDE=0`` does it, set before the process first uses CUDA.
+
+    Args:
+        backend: one that runs a ``.onnx``.
+        device: index of the GPU.
+    """
+    options: dict[str, dict[str, Any]] = {
+        "CPUExecutionProvider": {},
+        "CUDAExecutionProvider": {"device_id": device, "use_tf32": 0},
+        "TensorrtExecutionProvider": {"device_id": device},
+    }
+    return [(name, options[name]) for name in _PROVIDERS[backend]]
+
+
+def _check_device(path: Path, provider: BackendName, device: int) -> None:
+    """Refuse a GPU that is not there, before ONNX Runtime would turn to the CPU."""
+    instead = f"backend '{ON_CPU}' runs it on this machine's CPU"
+    driver = require_device(f"running {path} by {provider}", instead)
+    if device not in [found.index for found in driver.devices]:
+        there = ", ".join(f"{found.index} ({found.name})" for found in driver.devices)
+        raise EngineError(f"there is no GPU {device} for {path}", f"there is {there}", instead)
 
 
 def _info(path: Path, sidecar: EngineInfo | None, metadata: str | None) -> EngineInfo:

@@ -65,7 +65,7 @@ class Opened:
         """Ask the detector once for what stays as it is."""
         how = detector.info.preprocessing
         frame_bytes = how.height * how.width * 3
-        return cls(detector, how.height, how.width, frame_bytes, detector.device_memory > 0)
+        return cls(detector, how.height, how.width, frame_bytes, detector.takes_device_arrays)
 
     def check(self, bytes_: int, count: int) -> None:
         """Refuse a buffer that does not hold `count` frames.

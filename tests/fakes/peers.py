@@ -51,6 +51,13 @@ def sleeping(_: Job) -> FakePeer:
     return FakePeer(lambda count: time.sleep(SLEEP))
 
 
+def shows_gpus(_: Job) -> FakePeer:
+    """Its title is the GPUs that its process may use."""
+    peer = FakePeer(lambda count: None)
+    peer.title = str(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return peer
+
+
 def sleeping_plan(_: Job) -> FakePeer:
     builder = Builder("tensorrt", "10.16", [], 2, 4, 8)
     return FakePeer(lambda count: time.sleep(0.002), replace(INFO, builder=builder))

@@ -1,0 +1,123 @@
+"""Engines made and proved: `zoo export`, `zoo verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runtime.backend_names import BackendName
+from zoo.commands.options import JSON, find_device, runs_on
+
+
+@click.command()
+@click.argument("network")
+@click.option("--fp16", is_flag=True, help="Half precision: .fp16.onnx, and the plan from it.")
+@click.option("--weights", help="A name of `zoo show`, a file, or 'random' (seeded, untrained).")
+@click.option("--seed", default=0, show_default=True, help="Of random weights.")
+@click.option(
+    "--fake-index", type=click.IntRange(0, 1), help="Which of two outputs is 'fake', if not known."
+)
+@click.option(
+    "--batch", default="1:32:256", show_default=True, metavar="MIN:OPT:MAX", help="Plan's profile."
+)
+@click.option(
+    "--builder",
+    type=click.Choice(["auto", "tensorrt", "tensorrt_rtx", "none"]),
+    default="auto",
+    show_default=True,
+    help="TensorRT where a GPU is, else TensorRT-RTX; 'none' for ONNX alone.",
+)
+@click.option(
+    "--images", type=click.Path(path_type=Path), help="Folder or tar to certify on, besides."
+)
+@click.option(
+    "--out", default=".", show_default=True, type=click.Path(path_type=Path), help="Folder."
+)
+@click.option("--name", help="Stem of the files' names.")
+@click.option("--dry-run", is_flag=True, help="Print the steps and files, do nothing.")
+@JSON
+def export(
+    network: str,
+    fp16: bool,
+    weights: str | None,
+    seed: int,
+    fake_index: int | None,
+    batch: str,
+    builder: Any,
+    images: Path | None,
+    out: Path,
+    name: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Take a network to ONNX and TensorRT, and prove that nothing was lost."""
+    from export.pipeline import ExportRequest, export_network
+    from runtime.batch import BatchProfile
+    from zoo import printing
+    from zoo.catalog import find_card
+
+    request = ExportRequest(
+        find_card(network),
+        weights,
+        seed=seed,
+        fake_index=fake_index,
+        out=out,
+        name=name,
+        fp16=fp16,
+        builder=builder,
+        batch=BatchProfile.parse(batch),
+        images=images,
+    )
+    if dry_run:
+        printing.print_plan_of_export(request, as_json)
+        return
+    with printing.steps(quiet=as_json) as report:
+        result = export_network(request, report, report.progress)
+    printing.print_export(result, as_json)
+    if not result.certificate.passed:
+        raise SystemExit(1)
+
+
+@click.command()
+@click.argument("engine", type=click.Path(path_type=Path))
+@runs_on
+@click.option("--images", type=click.Path(path_type=Path), help="Folder or tar of face crops.")
+@click.option(
+    "--goldens",
+    type=click.Path(path_type=Path),
+    help="CSV of the original's own output by image, instead of running the original.",
+)
+@click.option("--column", help="Of the CSV; by default the stem of the weights file.")
+@click.option("--weights", help="The weights file, for an engine made from a file of yours.")
+@JSON
+def verify(
+    engine: Path,
+    backend: BackendName,
+    device: int | None,
+    images: Path | None,
+    goldens: Path | None,
+    column: str | None,
+    weights: str | None,
+    as_json: bool,
+) -> None:
+    """Prove that an engine on disk still says what the original says."""
+    from export.verify import verify_engine
+    from zoo import printing
+
+    gpu = find_device([engine], backend, device)
+    with printing.steps(quiet=as_json) as report:
+        certificate = verify_engine(
+            engine,
+            images=images,
+            goldens=goldens,
+            column=column,
+            weights=weights,
+            backend=backend,
+            device=gpu,
+            report=report,
+        )
+    printing.print_certificate(certificate, as_json)
+    if not certificate.passed:
+        raise SystemExit(1)

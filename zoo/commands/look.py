@@ -1,0 +1,79 @@
+"""What an engine looks at, and a page to try it: `zoo explain`, `zoo demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runtime.backend_names import BackendName
+from zoo.commands.options import ENGINE, find_device, open_finder, runs_on, several_engines
+
+
+@click.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@ENGINE
+@runs_on
+@click.option(
+    "--out", default="heat.png", show_default=True, type=click.Path(path_type=Path), help="Picture."
+)
+@click.option(
+    "--method",
+    type=click.Choice(["occlusion", "gradcam"]),
+    default="occlusion",
+    show_default=True,
+    help="Ask the engine itself, or the original for its gradients.",
+)
+@click.option("--weights", help="For gradcam: the weights file, of an engine made from yours.")
+def explain(
+    image: Path,
+    engine: Path,
+    backend: BackendName,
+    device: int | None,
+    out: Path,
+    method: Any,
+    weights: str | None,
+) -> None:
+    """Draw which parts of a face crop speak for "fake", and which for "real"."""
+    from runtime import Detector
+    from zoo.explain.heat_map import explain as find_heat
+    from zoo.explain.picture import save_heat_map
+
+    gpu = find_device([engine], backend, device)
+    with Detector(engine, backend=backend, device=gpu) as detector:
+        heat_map = find_heat(detector, image, method, weights=weights)
+        untrained = "" if detector.info.weights.trained else ", UNTRAINED weights"
+    save_heat_map(heat_map, f"{image.name}, {engine.name}{untrained}", out)
+    click.echo(f"{out}: P(fake) {heat_map.fake:.4f}")
+
+
+@click.command()
+@several_engines("A .onnx or .plan; the page lets choose among several.")
+@runs_on
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), help="By default a free one from 7860 on.")
+def demo(
+    engines: tuple[Path, ...],
+    backend: BackendName,
+    device: int | None,
+    host: str,
+    port: int | None,
+) -> None:
+    """Serve a page: drop a picture or a clip, see faces, scores and a heat map."""
+    from contextlib import ExitStack
+    from threading import Event
+
+    from runtime import Detector
+    from zoo.demo.page import engine_names, serve
+
+    gpu = find_device(engines, backend, device)
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(Detector(path, backend=backend, device=gpu)) for path in engines
+        ]
+        detectors = dict(zip(engine_names(engines), opened, strict=True))
+        finder = open_finder("yunet")
+        address = stack.enter_context(serve(detectors, finder, host=host, port=port))
+        click.echo(f"serving at {address} (Ctrl-C ends it)")
+        Event().wait()
