@@ -42,8 +42,13 @@ test: lint
 	@$(TEST_ENV)/bin/python -m pytest -q tests --ignore-glob='*/test_torch_*'
 	@$(TEST_ENV)/bin/python -m pytest -q tests/test_torch_*.py
 
-# Needs an NVIDIA GPU; says so and exits 2 where there is none.
-gpu: $(TEST_ENV)/ready
+# Needs an NVIDIA GPU; says so and exits 2 where there is none, before anything is installed.
+# TensorRT's libraries come from NVIDIA's own index; without it TensorRT-RTX is what runs.
+gpu:
+	@$(PYTHON) -m benchmarks.gpu_here
+	@$(MAKE) --no-print-directory $(TEST_ENV)/ready
+	@$(TEST_ENV)/bin/pip install $(PIP_FLAGS) -e '.[tensorrt]' || \
+		echo "TensorRT could not be installed: TensorRT-RTX alone is tested" >&2
 	@$(TEST_ENV)/bin/python -m benchmarks.gpu_run
 
 # Nothing else should run on the machine meanwhile; about an hour on two cores.

@@ -48,6 +48,15 @@ class DeviceFrames:
         self.__cuda_array_interface__ = _interface(self._buffer, frames.shape, "|u1")
 
 
+class DeviceResults:
+    """Room for ``count`` float32 in device memory, to be shown like `DeviceFrames`."""
+
+    def __init__(self, count: int, device: int = 0) -> None:
+        self._buffer = DeviceBuffer(Device(device), 4 * count, "results")
+        self.handle = self._buffer.handle
+        self.__cuda_array_interface__ = _interface(self._buffer, (count,), "<f4")
+
+
 def measure_phases(detector: Detector, frames: NDArray[np.uint8], device: int = 0) -> Phases:
     """Time the parts of one batch.
 
@@ -60,8 +69,7 @@ def measure_phases(detector: Detector, frames: NDArray[np.uint8], device: int = 
     staged = detector.pinned_frames(count)
     staged[:] = frames
     source = DeviceFrames(frames, device)
-    results = DeviceBuffer(gpu, 4 * count, "results")
-    out = _Array(results, (count,), "<f4")
+    out = DeviceResults(count, device)
     target = DeviceBuffer(gpu, frames.nbytes, "a copy of the frames")
     fetched = np.empty(count, np.float32)
     stream = Stream(gpu)
@@ -74,7 +82,7 @@ def measure_phases(detector: Detector, frames: NDArray[np.uint8], device: int = 
             with _Timer(stream) as compute:
                 detector.score_device(source, out, stream=stream.handle)
             with _Timer(stream) as down:
-                copy_to_host(fetched.ctypes.data, results.handle, fetched.nbytes, stream.handle)
+                copy_to_host(fetched.ctypes.data, out.handle, fetched.nbytes, stream.handle)
             if kept:
                 parts["enqueue"].append(compute.host)
                 for name, timer in (("up", up), ("compute", compute), ("down", down)):
@@ -105,12 +113,6 @@ class _Timer:
         self.device = call("cuEventElapsedTime", *self._marks) / 1000
         for mark in self._marks:
             call("cuEventDestroy", mark)
-
-
-class _Array:
-    def __init__(self, buffer: DeviceBuffer, shape: tuple[int, ...], kind: str) -> None:
-        self._buffer = buffer
-        self.__cuda_array_interface__ = _interface(buffer, shape, kind)
 
 
 def _interface(buffer: DeviceBuffer, shape: tuple[int, ...], kind: str) -> dict[str, object]:

@@ -399,10 +399,13 @@ class Context:
 
         To be asked after each change of shape, which it completes.
         """
+        enough_for_any = int(self._engine.device_memory_size_v2)
         if self._api.flavour is Flavour.TENSORRT_RTX:
-            # It may change a shape's kernels while running; this is enough for any.
-            return int(self._engine.device_memory_size_v2)
-        return int(self._context.update_device_memory_size_for_shapes())
+            # It may change a shape's kernels while running.
+            return enough_for_any
+        # 0 may also mean that the question failed; and a context that was given no memory
+        # is refused where the engine needs some for any of its shapes, if not for this one.
+        return int(self._context.update_device_memory_size_for_shapes()) or enough_for_any
 
     def set_scratch(self, address: int, size: int) -> None:
         """Scratch memory for the executions that follow; it stays the caller's.

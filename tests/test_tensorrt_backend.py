@@ -370,6 +370,28 @@ def test_memory_is_counted(make: Make) -> None:
         assert machine.names().count("cuMemAlloc") == before
 
 
+def test_scratch_memory_where_tensorrt_does_not_say_how_much(make: Make) -> None:
+    """It answers 0 to a question that failed; then there is room for the largest batch."""
+    machine = make(seed=2)
+    context = machine.module.IExecutionContext
+    context.update_device_memory_size_for_shapes = lambda self: 0
+    with machine.detector() as detector:
+        for count in (1, 5, 5, 5, 40):
+            check(detector.infer(frames(count)), frames(count))
+        given = [a[0] for name, a in machine.cuda.calls if name == "cuMemAlloc"]
+        assert 16 * SCRATCH in given
+
+
+@pytest.mark.parametrize("flavour", list(Flavour))
+def test_a_context_is_given_the_scratch_memory_it_asks_for(make: Make, flavour: Flavour) -> None:
+    """TensorRT for the batch at hand; TensorRT-RTX, which may change its kernels, for any."""
+    machine = make(flavour=flavour)
+    with machine.detector() as detector:
+        detector.infer(frames(5))
+        scratch = detector.device_memory - WEIGHTS - 8 * 180 - 512
+    assert scratch == (16 if flavour is Flavour.TENSORRT_RTX else 5) * SCRATCH
+
+
 def test_out_of_memory_says_so_and_smaller_batches_go_on(make: Make) -> None:
     machine = make(seed=1, memory=1 << 16)
     with machine.detector() as detector:

@@ -1,4 +1,4 @@
-"""Real plans for tests on a real GPU, built there once a run."""
+"""Real plans for tests on a real GPU, built there once a run by each TensorRT there is."""
 
 from __future__ import annotations
 
@@ -13,8 +13,24 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
-@pytest.fixture(scope="session")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unusable(flavour: str) -> str | None:
+    """Why a TensorRT makes no plans for this machine's first GPU; ``None`` where it does."""
+    from runtime.cuda_driver import query_driver
+    from runtime.tensorrt_api import Flavour, available, load
+
+    (found,) = (each for each in available() if each.flavour.value == flavour)
+    if found.version is None:
+        return f"{flavour}: {found.reason}"
+    if flavour == "tensorrt_rtx":
+        device = query_driver().devices[0]
+        listed = load(Flavour.TENSORRT_RTX).trt.ComputeCapability.__members__
+        if "SM" + device.compute_capability.replace(".", "") not in listed:
+            return f"{flavour} {found.version} lists no {device.compute_capability}, {device.name}"
+    return None
+
+
+@pytest.fixture(scope="session", params=["tensorrt", "tensorrt_rtx"])
+def engines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``meso4.onnx``, ``.fp16.onnx``, ``.plan`` and ``.json`` of random weights.
 
     Seeded weights are conditioned: their outputs are neither saturated nor constant.
@@ -23,6 +39,8 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from runtime.batch import BatchProfile
     from zoo.catalog import find_card
 
+    if why := unusable(request.param):
+        pytest.skip(why)
     out = tmp_path_factory.mktemp("engines")
     export_network(
         ExportRequest(
@@ -31,6 +49,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
             out=out,
             name="meso4",
             fp16=True,
+            builder=request.param,
             batch=BatchProfile(1, 32, 256),
         )
     )

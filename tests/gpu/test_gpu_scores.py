@@ -15,6 +15,7 @@ import pytest
 
 from runtime import Detector, EngineError
 from runtime.cuda import Device
+from runtime.cuda_driver import query_driver
 from runtime.engine_info import EngineInfo, file_sha256, sidecar_path
 from zoo.noise import seeded_frames
 
@@ -61,6 +62,41 @@ def test_graphs_are_trusted_and_right(detector: Detector, caplog: pytest.LogCapt
         other = detector.infer(frames[4:])
     assert not np.array_equal(other[0], plain[0])
     assert "no CUDA graph" not in caplog.text
+
+
+def test_kernels_are_kept_beside_the_plan(copied: Path) -> None:
+    """TensorRT-RTX's; they are taken by the next process, and TensorRT has none."""
+    rtx = "tensorrt_rtx" in sidecar_path(copied).read_text()
+    with Detector(copied) as detector:
+        frames = make_frames(detector, 4)
+        due = detector.score(frames)
+    kept = list(copied.parent.glob(f"{copied.name}.sm*.kernels"))
+    assert len(kept) == (1 if rtx else 0)
+    with Detector(copied) as detector:
+        backend: Any = detector._backend
+        assert backend._engine.runtime_cache_used is rtx
+        np.testing.assert_array_equal(detector.score(frames), due)
+
+
+def test_closing_waits_for_who_scores(plan: Path) -> None:
+    detector = Detector(plan)
+    frames = make_frames(detector, 600)
+    due = detector.score(frames)
+    with ThreadPoolExecutor(4) as pool:
+        scoring = [pool.submit(detector.score, frames) for _ in range(4)]
+        detector.close()
+    for each in scoring:
+        error = each.exception()
+        if error is None:
+            np.testing.assert_array_equal(each.result(), due)
+        else:
+            assert "is closed" in str(error)
+
+
+def test_a_gpu_that_is_not_there(plan: Path) -> None:
+    count = len(query_driver().devices)
+    with pytest.raises(EngineError, match=f"there is no GPU {count} for"):
+        Detector(plan, device=count)
 
 
 def test_page_locked_frames(detector: Detector) -> None:
