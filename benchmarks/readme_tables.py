@@ -30,6 +30,8 @@ TABLES: dict[str, tuple[str | None, Callable[[dict[str, Any]], str]]] = {
     "bars": ("bars.json", lambda found: tables.bars(found["bars.json"])),
     "performance": ("*.cpu.json", tables.performance),
     "gpu": ("*.gpu.json", tables.performance),
+    "gpu-bars": ("gpu.json", lambda found: tables.gpu_bars(found["gpu.json"])),
+    "runtime": ("runtime.json", lambda found: tables.runtime(found["runtime.json"])),
     "export-cost": (
         "export_cost.json",
         lambda found: tables.export_cost(found["export_cost.json"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.bars import ratio_bar
+from benchmarks.bars import Bar, ratio_bar
 from benchmarks.environment import summary_line
 from benchmarks.peers import ENGINE
 from zoo.catalog import CARDS
@@ -85,6 +85,40 @@ def bars(result: Mapping[str, Any]) -> str:
 def speed(result: Mapping[str, Any]) -> str:
     """Limits of the command's, the runtime's and Meso4's speed."""
     words = f"{_where(result['environment'])} Repeat with `python -m benchmarks.speed`."
+    return f"{_bars(result['bars'])}\n\n{words}"
+
+
+def runtime(result: Mapping[str, Any]) -> str:
+    """Limits of many threads on one Detector, and of the C library."""
+    many, c = result["threads"], result["capi"]
+    ratio = many["ratio"]
+    found = [
+        Bar(
+            f"Meso4, {many['threads']} threads on one Detector, batch {many['batch']}, against "
+            "one thread",
+            1.0,
+            ratio["median"],
+            "x",
+            "more",
+            f"{ratio['low']:.2f} to {ratio['high']:.2f}",
+        ),
+        Bar(
+            f"a call through the C library more than Python's score, batch {c['batch']}",
+            50.0,
+            c["overhead"],
+            "µs",
+            spread=f"{c['low']:.1f} to {c['high']:.1f}",
+        ),
+    ]
+    same = "gave the same scores" if many["same_scores"] else "did **not** give the same scores"
+    words = f"{_where(result['environment'])} All threads {same}."
+    table = _bars(bar.to_dict() for bar in found)
+    return f"{table}\n\n{words} Repeat with `{result['command']}`."
+
+
+def gpu_bars(result: Mapping[str, Any]) -> str:
+    """Limits of the runtime on a GPU."""
+    words = f"{_where(result['environment'])} Repeat with `make gpu`."
     return f"{_bars(result['bars'])}\n\n{words}"
 
 

@@ -134,3 +134,25 @@ def test_less_or_more_is_better() -> None:
     assert not Bar("", 10.0, 10.1, "s").met
     assert Bar("", 1.5, 1.5, "x", "more").met
     assert not Bar("", 1.5, 1.4, "x", "more").met
+
+
+def test_bars_of_a_gpu_and_of_threads_are_shown_met_or_missed(tmp_path: Path) -> None:
+    bar = {"name": "a", "limit": 1.2, "unit": "x", "better": "less", "spread": "", "against": ""}
+    bars = [bar | {"measured": 1.1, "met": True}, bar | {"measured": 1.3, "met": False}]
+    (tmp_path / "gpu.json").write_text(json.dumps({"environment": ENVIRONMENT, "bars": bars}))
+    table = make_table("gpu-bars", tmp_path)
+    assert table is not None
+    assert [line.split("|")[-2].strip() for line in table.splitlines()[2:4]] == ["yes", "**no**"]
+    assert "`make gpu`" in table
+    ratio = {"median": 0.9, "low": 0.8, "high": 0.95}
+    runtime = {
+        "command": "python -m benchmarks.threads",
+        "environment": ENVIRONMENT,
+        "threads": {"threads": 8, "batch": 8, "ratio": ratio, "same_scores": False},
+        "capi": {"batch": 1, "overhead": 60.0, "low": 55.0, "high": 65.0},
+    }
+    (tmp_path / "runtime.json").write_text(json.dumps(runtime))
+    table = make_table("runtime", tmp_path)
+    assert table is not None
+    assert table.count("**no**") == 2
+    assert "did **not** give the same scores" in table
