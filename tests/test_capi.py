@@ -143,9 +143,17 @@ def test_memory_is_given_back(compiled: Callable[..., Path], files: Files) -> No
     assert int(grown) < 4096
 
 
+@dataclass(frozen=True)
+class Sanitizer:
+    """What a program is to be compiled with, and run with."""
+
+    flags: list[str]
+    env: dict[str, str]
+
+
 @pytest.fixture(scope="module")
-def sanitized(compiled: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Compile and run a program under AddressSanitizer with its leak check."""
+def sanitizer(tmp_path_factory: pytest.TempPathFactory) -> Sanitizer:
+    """AddressSanitizer with its leak check, where that is possible."""
     # ONNX Runtime throws C++ exceptions, for which the sanitizer wants libstdc++ from the start.
     flags = ["-fsanitize=address", "-fno-omit-frame-pointer", "-Wl,--no-as-needed", "-lstdc++"]
     folder = tmp_path_factory.mktemp("sanitizer")
@@ -164,9 +172,16 @@ def sanitized(compiled: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
         "LSAN_OPTIONS": f"suppressions={PROGRAMS / 'python.supp'}:print_suppressions=0",
     }
 
+    return Sanitizer(flags, options)
+
+
+@pytest.fixture(scope="module")
+def sanitized(compiled: Callable[..., Path], sanitizer: Sanitizer) -> Any:
+    """Compile and run a program under the sanitizer."""
+
     def sanitized_(source: str, *arguments: str | Path, code: int = 0) -> str:
-        program = compiled(source, *flags, name=f"{Path(source).stem}-asan")
-        done = run(program, *arguments, code=code, env=options)
+        program = compiled(source, *sanitizer.flags, name=f"{Path(source).stem}-asan")
+        done = run(program, *arguments, code=code, env=sanitizer.env)
         return done.stdout + done.stderr
 
     return sanitized_
@@ -244,6 +259,20 @@ def detect(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "detect"
 
 
+@pytest.fixture(scope="module")
+def detect_sanitized(
+    library: Path, sanitizer: Sanitizer, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same program built with the sanitizer."""
+    folder, cmake = tmp_path_factory.mktemp("examples-asan"), find("cmake")
+    # At the end of the line: what the linker is told not to leave out has to be there.
+    flags = f"-DCMAKE_CXX_FLAGS={' '.join(sanitizer.flags[:2])} -g"
+    ends = f"-DCMAKE_EXE_LINKER_FLAGS={' '.join(sanitizer.flags)}"
+    run(cmake, "-S", EXAMPLES, "-B", folder, flags, ends, f"-DZooDetector_DIR={library}")
+    run(cmake, "--build", folder)
+    return folder / "detect"
+
+
 def scores_of(text: str) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Verdicts, logit and fake of what `detect` printed; nine digits are a whole float32."""
     rows = [line.rsplit(" ", 3) for line in text.splitlines()]
@@ -290,18 +319,22 @@ def test_files_that_are_no_frames(
     assert str(tmp_path / "file") in said
 
 
-@pytest.mark.slow
-def test_real_images(
-    detect: Path, afchar_images: list[Path], weights_dir: Path, tmp_path: Path
-) -> None:
-    """The exported Meso4 on published images, through PPM files."""
-    find("cmake")
+@pytest.fixture(scope="module")
+def meso4(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Meso4 with its published weights, exported."""
+    tmp_path = tmp_path_factory.mktemp("meso4")
     engine = tmp_path / "meso4.onnx"
     # A process of its own: this one stays free of TensorFlow.
     command = [sys.executable, "-m", "zoo.cli", "export", "meso4", "--name", engine.stem]
     command += ["--out", str(tmp_path), "--weights", str(weights_dir / "Meso4_DF.h5")]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    return engine
+
+
+@pytest.fixture
+def real_pictures(afchar_images: list[Path], tmp_path: Path) -> tuple[list[Path], list[np.ndarray]]:
+    """Published images as PPM files of the engine's size, and as arrays."""
     from PIL import Image
 
     pictures, arrays = [], []
@@ -309,12 +342,36 @@ def test_real_images(
         image = Image.open(path).convert("RGB").resize((256, 256), Image.Resampling.NEAREST)
         arrays.append(np.asarray(image))
         pictures.append(write_ppm(tmp_path / f"{number}.ppm", arrays[-1]))
-    verdicts, logit, fake = scores_of(run(detect, engine, *pictures).stdout)
+    return pictures, arrays
+
+
+@pytest.mark.slow
+def test_real_images(
+    detect: Path, meso4: Path, real_pictures: tuple[list[Path], list[np.ndarray]]
+) -> None:
+    """The exported Meso4 on published images, through PPM files."""
+    pictures, arrays = real_pictures
+    verdicts, logit, fake = scores_of(run(detect, meso4, *pictures).stdout)
     assert verdicts == ["fake", "fake", "real", "real"]
-    with Detector(engine) as detector:
+    with Detector(meso4) as detector:
         for number, array in enumerate(arrays):
             due = detector.infer(array[None])
             assert (logit[number], fake[number]) == (due[0][0], due[1][0])
+
+
+@pytest.mark.slow
+def test_real_images_lose_no_memory(
+    detect: Path,
+    detect_sanitized: Path,
+    sanitizer: Sanitizer,
+    meso4: Path,
+    real_pictures: tuple[list[Path], list[np.ndarray]],
+) -> None:
+    """Under the sanitizer the example says the same, and nothing of memory."""
+    pictures, _ = real_pictures
+    done = run(detect_sanitized, meso4, *pictures, env=sanitizer.env)
+    assert done.stderr == ""
+    assert done.stdout == run(detect, meso4, *pictures).stdout
 
 
 def test_the_pure_tensorrt_example_on_a_fake(tmp_path: Path) -> None:
