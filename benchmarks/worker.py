@@ -156,12 +156,14 @@ def available_memory() -> int:
 
 def _resident() -> dict[str, int | None]:
     """Bytes of this process in memory: now, and at most so far (where the system tells)."""
+    now = int(import_psutil().Process().memory_info().rss)
     peak = None
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text("utf-8").splitlines():
             if line.startswith("VmHWM:"):
-                peak = int(line.split()[1]) * 1024
-    return {"resident_bytes": int(import_psutil().Process().memory_info().rss), "peak_bytes": peak}
+                # The kernel counts pages in batches: its peak may lag behind what is resident.
+                peak = max(int(line.split()[1]) * 1024, now)
+    return {"resident_bytes": now, "peak_bytes": peak}
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from export.convert import OPSET, quiet
+from export.exporting import OPSET, quiet
 from export.staging import publish, staging
 from runtime.errors import ExportError, MissingPackageError, WeightsError
 from runtime.faces.mtcnn import NETWORKS

@@ -48,7 +48,8 @@ class OnnxRuntimePeer:
     def prepare(self, frames: NDArray[np.uint8]) -> Call:
         """See `benchmarks.peers.peer.Peer.prepare`."""
         values, session = own_layout(self._network, frames), self._session
-        return lambda: session.run(["output"], {"input": values})[0]
+        feeds = {session.get_inputs()[0].name: values}
+        return lambda: session.run(None, feeds)[0]
 
     def fake(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `benchmarks.peers.peer.Peer.fake`."""

@@ -34,8 +34,7 @@ def inception_resnet_v2(
     model = build_inception_resnet_v2(*size)
     original = KerasOriginal(card, choice, model, fake_index)
     if choice.path is None:
-        # Sixteen frames would take 6.5 GB.
-        condition(model, size, original.normalise, choice.seed, count=8)
+        condition(model, size, original.normalise, choice.seed)
     else:
         load_strictly(model, choice.path, card.title)
     return original

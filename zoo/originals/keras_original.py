@@ -156,9 +156,7 @@ def _refuse(path: Path, network: str, wrong: list[str]) -> None:
     )
 
 
-def condition(
-    model: Any, preprocessing_size: tuple[int, int], normalise: Any, seed: int, count: int = 16
-) -> None:
+def condition(model: Any, preprocessing_size: tuple[int, int], normalise: Any, seed: int) -> None:
     """Make random weights say something: neither saturated nor constant.
 
     BatchNorm statistics are set from a calibration batch, and the last Dense is scaled
@@ -169,15 +167,17 @@ def condition(
         preprocessing_size: height and width of a frame.
         normalise: pixels to the network's input, see `Original.normalise`.
         seed: of the calibration batch.
-        count: its frames. Keras keeps every activation of an eager call to its end.
     """
-    frames = seeded_frames(count, *preprocessing_size, seed=seed + 1)
+    import tensorflow as tf
+
+    frames = seeded_frames(16, *preprocessing_size, seed=seed + 1)
     values = normalise(frames)
     norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
     momenta = [layer.momentum for layer in norms]
     for layer in norms:
         layer.momentum = 0.0  # the moving statistics become those of this one batch
-    model(values, training=True)
+    # As a graph: an eager call keeps every activation to its end.
+    tf.function(lambda pixels: model(pixels, training=True))(values)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
 
