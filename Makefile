@@ -57,6 +57,10 @@ results: $(TEST_ENV)/ready
 	@$(TEST_ENV)/bin/python -m benchmarks.threads
 	@$(TEST_ENV)/bin/python -m benchmarks.export_cost
 	@$(TEST_ENV)/bin/zoo bench --all
+	@$(TEST_ENV)/bin/python -m benchmarks.evaluate_results
+	@$(TEST_ENV)/bin/zoo export meso4 --builder none --out engines
+	@$(TEST_ENV)/bin/zoo export mesoinception4 --builder none --out engines
+	@$(TEST_ENV)/bin/python -m benchmarks.video_speed engines/meso4.onnx engines/mesoinception4.onnx
 	@$(MAKE) --no-print-directory readme
 
 # The README's tables from benchmarks/results/.

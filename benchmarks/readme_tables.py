@@ -26,6 +26,11 @@ RESULTS = Path(__file__).resolve().parent / "results"
 TABLES: dict[str, tuple[str | None, Callable[[dict[str, Any]], str]]] = {
     "networks": (None, tables.networks),
     "validation": ("validation.json", lambda found: validation_table(found["validation.json"])),
+    "evaluation": (
+        "evaluation.json",
+        lambda found: tables.evaluation(found["evaluation.json"]),
+    ),
+    "video": ("video.json", lambda found: tables.video(found["video.json"])),
     "speed": ("speed.json", lambda found: tables.speed(found["speed.json"])),
     "bars": ("bars.json", lambda found: tables.bars(found["bars.json"])),
     "performance": ("*.cpu.json", tables.performance),

@@ -139,6 +139,79 @@ def export_cost(result: Mapping[str, Any]) -> str:
     return f"{table}\n\n{words} Repeat with `python -m benchmarks.export_cost`."
 
 
+def evaluation(result: Mapping[str, Any]) -> str:
+    """What ``zoo evaluate`` says of Afchar's validation set, by engine."""
+    rows = []
+    for one in result["evaluations"]:
+        figures = [
+            one["accuracy"],
+            one["report"]["fake"]["recall"],
+            one["report"]["real"]["recall"],
+        ]
+        figures += [one["auc"], one["average_precision"], one["equal_error_rate"], one["brier"]]
+        videos = one["videos"]
+        off = [f"{c['what']} (due {c['due']})" for c in one["checks"] if not c["passed"]]
+        rows.append(
+            (
+                f"`{one['name']}`",
+                f"{one['images']:,}",
+                *(f"{value:.4f}" for value in figures),
+                f"{videos['accuracy']:.4f} ({videos['videos']})",
+                "**no:** " + ", ".join(off) if off else "yes",
+            )
+        )
+    head = ["weights", "images", "accuracy", "fakes right", "reals right", "AUC"]
+    head += [
+        "average precision",
+        "equal error rate",
+        "Brier",
+        "videos right (of)",
+        "as Afchar's code",
+    ]
+    table = _table(head, rows, right=range(1, 10))
+    words = (
+        f"{_where(result['environment'])} The last column: accuracy, AUC, fakes, reals and videos "
+        "right are, to four digits, what Afchar's own code gives on Keras."
+    )
+    return f"{table}\n\n{words} Repeat with `{result['command']}`."
+
+
+def video(result: Mapping[str, Any]) -> str:
+    """How fast ``zoo detect`` goes through a clip, and the verdicts on the pair of clips."""
+    fast, pair = [], []
+    for name, found in result["engines"].items():
+        speed, stages = found["speed"], found["speed"]["stage_seconds"]
+        fast.append(
+            (
+                f"`{name}`",
+                f"{speed['times_real_time']:.2f} times",
+                f"{speed['command_seconds']:.2f}"
+                f" ({speed['fastest_seconds']:.2f} to {speed['slowest_seconds']:.2f})",
+                *(f"{stages[stage]:.2f}" for stage in ("decode", "faces", "score")),
+                str(speed["frames"]),
+                str(speed["faces"]),
+            )
+        )
+        for clip, said in found["pair"].items():
+            span = "" if said["low"] is None else f" ({said['low']:.2f} to {said['high']:.2f})"
+            verdict = (str(said["label"]), f"{said['mean']:.2f}{span}", f"{said['median']:.2f}")
+            share = f"{said['share']:.0%}"
+            pair.append((f"`{name}`", f"`{clip}`", *verdict, share, str(said["faces"])))
+    head = ["engine", "real time (≥ 1)", "whole command s", "decode s", "faces s", "scoring s"]
+    table = _table([*head, "frames", "faces"], fast, right=range(1, 8))
+    clip = result["clip"]
+    words = (
+        f"{_where(result['machine'])} A clip of {clip['seconds']:.1f} s, {clip['width']} x "
+        f"{clip['height']}, {clip['frames_per_second']:.0f} frames a second, {clip['codec']}; "
+        f"every {result['every']}th frame, the command's own start included. The three stages run "
+        "side by side, so that their sum may exceed the whole."
+    )
+    head = ["engine", "clip", "verdict", "mean P(fake)", "median", "fake faces", "faces"]
+    verdicts = _table(head, pair, right=range(3, 7))
+    again = "Repeat with `python -m benchmarks.video_speed ENGINE.onnx ...`."
+    return f"{table}\n\n{words}\n\n{verdicts}\n\n{again}"
+
+
 def _bars(found: Iterable[Mapping[str, Any]]) -> str:
     rows = []
     for bar in found:

@@ -166,8 +166,9 @@ def _measure_weights(
         kind: measure(
             labelled.fake,
             found.fake.astype(np.float64),
-            _rank(found),
+            found.logit.astype(np.float64),
             videos=labelled.videos,
+            rank=_rank(found),
         )
         for kind, found in {"original": original, **scores}.items()
     }

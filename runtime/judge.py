@@ -118,8 +118,8 @@ class Judge:
 
         Args:
             path: of the file.
-            progress: called with the part that is done, 0..1, where the file says how
-                long it is.
+            progress: called now and then with the part that is done, 0..1 (0 where the
+                file does not say how long it is); what it raises ends the work.
 
         Raises:
             VideoError: the file is no video, or nothing of it can be decoded.
@@ -161,8 +161,8 @@ class Judge:
                         dropped += looked.dropped
                     with _timed(seconds, "score"):
                         faces += self._score(batch, str(path))
-                    if video.facts.duration:
-                        progress(min(1.0, (batch[-1].time or 0) / video.facts.duration))
+                    length = video.facts.duration
+                    progress(min(1.0, (batch[-1].time or 0) / length) if length else 0.0)
             damage, duration = tuple(video.damage), video.facts.duration
         if frames == 0:
             raise VideoError(

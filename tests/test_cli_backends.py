@@ -58,7 +58,9 @@ def commands(engine: Path, images: Path, out: Path) -> dict[str, list[object]]:
         "evaluate": ["evaluate", images, "-e", engine],
         "bench": ["bench", "-e", engine, "--batch", 1, "--duration", 0.05],
         "verify": ["verify", engine],
-        "explain": ["explain", picture, "-e", engine, "--out", out / "heat.png"],
+        "explain": [
+            *("explain", picture, "-e", engine, "--faces", "none", "--out", out / "heat.png")
+        ],
         "demo": ["demo", "-e", engine],
     }
 
@@ -218,7 +220,10 @@ def test_every_command_tells_its_detector(
     folder = tmp_path / "set"
     typed: dict[str, Callable[[], list[object]]] = {
         "evaluate": lambda: evaluated(machine, picture, folder),
-        "explain": lambda: ["explain", picture, "-e", machine.plan, "--out", tmp_path / "h.png"],
+        "explain": lambda: [
+            *("explain", picture, "-e", machine.plan, "--faces", "none"),
+            *("--out", tmp_path / "h.png"),
+        ],
         "demo": lambda: ["demo", "-e", machine.plan],
         "verify": lambda: ["verify", machine.plan],
     }

@@ -8,8 +8,10 @@ import os
 import re
 import shutil
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,46 @@ def test_a_long_clip_is_refused(
         monkeypatch.setattr(answers.Judge, "video", lambda *_, **__: pytest.fail("judged"))
         with pytest.raises(ZooError, match="lasts 61 s"):
             answers.answer(long, detector, None)
+
+
+def test_a_clip_that_does_not_say_its_length_is_measured(
+    tmp_path: Path, tiny_engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = write_clip(tmp_path / "long.mkv", seconds=61)
+    with answers.Video(long) as video:
+        unsaid = replace(video.facts, duration=None)
+    monkeypatch.setattr(answers.Video, "_read_facts", lambda self: unsaid)
+    with Detector(tiny_engine.path) as detector, pytest.raises(ZooError, match="lasts 61 s"):
+        answers.answer(long, detector, None)
+
+
+def test_an_upload_that_is_too_large_is_refused(
+    tiny_engine: TinyEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio", reason="gradio is not installed (extra: demo)")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(page, "MAX_UPLOAD", "100kb")
+
+    def send(address: str, size: int) -> int:
+        body = (
+            b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n'
+            b"Content-Type: image/png\r\n\r\n" + bytes(size) + b"\r\n--x--\r\n"
+        )
+        request = urllib.request.Request(
+            f"{address}gradio_api/upload",
+            body,
+            {"Content-Type": "multipart/form-data; boundary=x"},
+        )
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return int(error.code)
+
+    with Detector(tiny_engine.path) as detector, page.serve({"t": detector}, None) as address:
+        assert send(address, 50_000) == 200
+        assert send(address, 200_000) == 413
+    assert not list(tmp_path.glob("zoo-demo-*"))
 
 
 def test_what_is_no_picture_gives_a_message_without_its_place(

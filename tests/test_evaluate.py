@@ -85,10 +85,13 @@ def test_figures_of_hand_made_scores() -> None:
     assert found.curves.bin_count.sum() == 5
 
 
-def test_images_are_ranked_by_logit_where_the_probability_saturates() -> None:
+def test_saturated_probabilities_are_ties_and_their_log_odds_are_none() -> None:
     fake = np.asarray([True, False])
-    assert measure(fake, array(1, 1), array(30, 20)).auc == 1.0
-    assert measure(fake, array(1, 1), array(20, 20)).auc == 0.5
+    found = measure(fake, array(1, 1), array(30, 20))
+    assert (found.auc, found.auc_by_logit) == (0.5, 1.0)
+    assert measure(fake, array(1, 1), array(20, 20)).auc_by_logit == 0.5
+    ranked = measure(fake, array(1, 1), array(20, 20), rank=array(2, 1))
+    assert (ranked.auc, ranked.average_precision, ranked.auc_by_logit) == (1.0, 1.0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -238,6 +241,29 @@ def test_labels_from_a_csv(make_set: MakeSet, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="is not in"):  # the tar's names begin with ./
         open_dataset(archive, table)
     assert [i.name for i in open_dataset(folder, table).images] == names
+
+
+def test_the_command_takes_labels_from_a_csv(make_set: MakeSet, tiny_engine: TinyEngine) -> None:
+    folder = make_set(fake="one", real="two")
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png"))
+    rows = [f"{name},{'fake' if name.startswith('one') else 'real'}" for name in names]
+    (folder / "labels.csv").write_text("\n".join(["file,label", *rows[:-1]]))
+    shown = {}
+    for where in ([], [str(folder)]):
+        typed = [*where, "--csv", str(folder / "labels.csv"), "-e", str(tiny_engine.path)]
+        answer = CliRunner().invoke(main, ["evaluate", *typed, "--json"])
+        assert answer.exit_code == 0, answer.output
+        (found,) = json.loads(answer.stdout)["evaluations"]
+        assert (found["images"], found["fake"], found["real"]) == (11, 6, 5)
+        shown[found["dataset"]] = found["accuracy"]
+    due = evaluate(engines=[tiny_engine.path], fake_dir=folder / "one", real_dir=folder / "two")
+    by_name = dict(zip((i.name for i in due[0].scored.images), due[0].scored.fake[0], strict=True))
+    right = [
+        (by_name[name.replace("one/", "fake/").replace("two/", "real/")] >= 0.5)
+        == name.startswith("one")
+        for name in names[:-1]
+    ]
+    assert shown == dict.fromkeys(("labels", "set"), pytest.approx(np.mean(right)))
 
 
 @pytest.mark.parametrize(
@@ -459,6 +485,46 @@ def test_ranking_of_engines_and_datasets(
     )
     assert answer.exit_code == 0, answer.output
     assert answer.output.index("mean AUC") < answer.output.index("precision")
+
+
+@pytest.mark.parametrize("by", ["engine", "dataset"])
+def test_a_ranking_fits_a_terminal(
+    make_set: MakeSet,
+    tmp_path: Path,
+    tiny_engine: TinyEngine,
+    by: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Long names on 80 columns: what all rows share stands above them, nothing is folded."""
+    from rich.console import Console
+
+    from benchmarks.evaluation import printing
+
+    (tmp_path / "e").mkdir()
+    long = TinyEngine.write(tmp_path / "e", name="a-rather-long-engine.onnx")
+    if by == "engine":
+        found = evaluate(make_set("the-validation-set"), engines=[tiny_engine.path, long.path])
+        names, shared = ["tiny.onnx", "a-rather-long-engine.onnx"], "the-validation-set"
+    else:
+        sets = [make_set("the-validation-set"), make_set("another-set")]
+        found = evaluate(*sets, engines=[long.path])
+        names, shared = [path.name for path in sets], "a-rather-long-engine.onnx"
+    monkeypatch.setattr(printing, "_out", Console(width=80, record=True))
+    printing.print_evaluations(found, [])
+    lines = printing._out.export_text().splitlines()
+    assert shared in lines[0]
+    assert by in lines[1]
+    assert all("EER" in lines[1] and len(line) <= 80 for line in lines[:4])
+    for name in names:
+        assert any(name in line and line.split()[0] in "12" for line in lines[2:4])
+
+
+def test_the_log_odds_are_told_where_they_rank_otherwise() -> None:
+    from benchmarks.evaluation.printing import _by_logit
+
+    fake = np.asarray([True, False])
+    assert _by_logit(measure(fake, array(0.9, 0.1), array(2, -2))) == ""
+    assert "1.0000 by log-odds" in _by_logit(measure(fake, array(1, 1), array(30, 20)))
 
 
 def test_one_class_ranks_last(make_set: MakeSet, tiny_engine: TinyEngine) -> None:

@@ -18,6 +18,7 @@ from runtime.engine_info import WeightsInfo
 from runtime.errors import EngineError, ImageError, ZooError
 from zoo.catalog import find_card
 from zoo.cli import main
+from zoo.explain.face import face_of
 from zoo.explain.gradcam import _keras_gradients, gradcam_heat
 from zoo.explain.heat_map import HeatMap, explain
 from zoo.explain.occlusion import occlusion_heat
@@ -158,8 +159,10 @@ def test_the_command(tmp_path: Path, tiny_engine: TinyEngine) -> None:
     image, out = tmp_path / "face.png", tmp_path / "heat.png"
     Image.fromarray(random_frames(1)[0]).save(image)
     base = ["explain", str(image), "-e", str(tiny_engine.path), "--out", str(out)]
+    base += ["--faces", "none"]
     answer = CliRunner().invoke(main, base)
     assert answer.exit_code == 0, answer.output
+    assert "the image as it is" in answer.output
     with Image.open(out) as picture:
         assert picture.width > 800
     image.write_bytes(b"nothing")
@@ -167,3 +170,42 @@ def test_the_command(tmp_path: Path, tiny_engine: TinyEngine) -> None:
     assert answer.exit_code == 2
     with Detector(tiny_engine.path) as detector, pytest.raises(ImageError):
         explain(detector, image)
+
+
+@pytest.mark.weights
+def test_the_face_of_a_photograph_is_explained(
+    weights_dir: Path, afchar_images: list[Path], tiny_engine: TinyEngine
+) -> None:
+    from runtime.faces import YuNet
+    from runtime.judge import Judge
+
+    finder = YuNet(weights_dir / "face_detection_yunet_2023mar.onnx")
+    photo = weights_dir.parent / "images" / "photos" / "two_people.jpg"
+    with Detector(tiny_engine.path) as detector:
+        judged = Judge(detector, finder).image(photo).faces
+        assert len(judged) == 2
+        for which, due in (("all", max(judged, key=lambda f: f.logit)), ("largest", judged[0])):
+            crop, what = face_of(photo, detector, finder, which)  # type: ignore[arg-type]
+            assert due.box is not None
+            assert what == f"face at {due.box[0]:.0f},{due.box[1]:.0f}"
+            assert explain(detector, crop).logit == pytest.approx(due.logit, abs=1e-4)
+        crop, what = face_of(afchar_images[0], detector, finder)
+        with Image.open(afchar_images[0]) as image:
+            assert crop.shape == (image.height, image.width, 3)
+        assert what == "the image as it is"
+
+
+def test_a_picture_without_a_face_is_taken_for_one_and_says_so(
+    tmp_path: Path, tiny_engine: TinyEngine
+) -> None:
+    class Nobody:
+        name = "nobody"
+
+        def find(self, picture: Image.Image, min_size: int) -> list[Any]:
+            return []
+
+    Image.fromarray(random_frames(1)[0]).save(tmp_path / "wall.png")
+    with Detector(tiny_engine.path) as detector:
+        crop, what = face_of(tmp_path / "wall.png", detector, Nobody())
+    assert (crop == random_frames(1)[0]).all()
+    assert "no face found" in what

@@ -94,6 +94,34 @@ def test_every_table_can_be_made_of_its_results(results: Path) -> None:
     )
 
 
+def test_a_clips_table_tells_speed_stages_and_verdicts(tmp_path: Path) -> None:
+    said = {"label": "fake", "faces": 30, "mean": 0.622, "median": 0.65, "share": 0.7,
+            "low": 0.549, "high": 0.698}  # fmt: skip
+    speed = {"command_seconds": 1.5, "fastest_seconds": 1.4, "slowest_seconds": 1.6,
+             "times_real_time": 6.03, "stage_seconds": {"decode": 1.1, "faces": 0.6, "score": 0.2},
+             "frames": 28, "faces": 56}  # fmt: skip
+    clip = {"width": 1920, "height": 1080, "seconds": 9.2, "frames_per_second": 29.97,
+            "codec": "h264"}  # fmt: skip
+    pair = {"pair_fake.mp4": said, "pair_real.mp4": {**said, "low": None, "label": "real"}}
+    one = {"machine": ENVIRONMENT, "every": 10, "clip": clip,
+           "engines": {"meso4": {"speed": speed, "pair": pair}}}  # fmt: skip
+    (tmp_path / "video.json").write_text(json.dumps(one))
+    table = str(make_table("video", tmp_path))
+    row = "| `meso4` | 6.03 times | 1.50 (1.40 to 1.60) | 1.10 | 0.60 | 0.20 | 28 | 56 |"
+    assert row in table
+    assert "| `meso4` | `pair_fake.mp4` | fake | 0.62 (0.55 to 0.70) | 0.65 | 70% | 30 |" in table
+    assert "| `meso4` | `pair_real.mp4` | real | 0.62 | 0.65 | 70% | 30 |" in table
+    assert "python -m benchmarks.video_speed" in table
+    assert "every 10th frame" in table
+
+
+@pytest.mark.parametrize("name", ["evaluation", "video"])
+def test_the_readme_shows_what_must_come_out(name: str) -> None:
+    text = README.read_text("utf-8")
+    block = text.partition(f"<!-- table:{name} -->\n")[2].partition("<!-- /table -->")[0]
+    assert block == f"{make_table(name, RESULTS)}\n"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_engine import TinyEngine
+from tiny_engine import TINY_INFO, TinyEngine
 from video_files import cut, write_sound, write_video
 
 pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
@@ -188,6 +191,48 @@ def test_a_giant_frame_is_refused_before_it_is_decoded(tmp_path: Path, monkeypat
         Video(path)
 
 
+def test_a_frame_larger_than_the_file_says_is_not_decoded(tmp_path: Path, monkeypatch) -> None:
+    """Motion JPEG of 160 x 96, and then a picture of 2000 x 1500 in it."""
+    import io
+
+    import av
+
+    path = tmp_path / "bomb.mkv"
+    with av.open(str(path), "w") as writer:
+        stream: Any = writer.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuvj420p"
+        stream.codec_context.open()
+        for number, size in enumerate([(160, 96)] * 3 + [(2000, 1500)]):
+            jpeg = io.BytesIO()
+            Image.new("RGB", size, (90, 0, 0)).save(jpeg, "JPEG")
+            packet = av.Packet(jpeg.getvalue())
+            packet.stream, packet.pts, packet.dts = stream, number, number
+            packet.time_base = Fraction(1, 25)
+            writer.mux(packet)
+    with Video(path) as video:
+        assert [frame.picture.size for frame in video.frames(Sampling("every", 1))] == [
+            *[(160, 96)] * 3,
+            (2000, 1500),
+        ]
+    monkeypatch.setattr("runtime.video.decode.MAX_PIXELS", 1_000_000)
+    with Video(path) as video:
+        sizes = [frame.picture.size for frame in video.frames(Sampling("every", 1))]
+        assert sizes == [(160, 96)] * 3
+        assert video.damage, "nothing was said"
+
+
+def test_length_is_read_where_the_file_does_not_say(tmp_path: Path, monkeypatch) -> None:
+    path = write_video(tmp_path / "v.mkv", frames=50)
+    with Video(path) as video:
+        assert video.length() == pytest.approx(2.0, abs=0.05)
+    unsaid = replace(Video(path).facts, duration=None)
+    monkeypatch.setattr(Video, "_read_facts", lambda self: unsaid)
+    with Video(path) as video:
+        assert video.facts.duration is None
+        assert video.length() == pytest.approx(2.0, abs=0.05)
+        assert len(list(video.frames(Sampling("every", 1)))) == 50
+
+
 def test_a_name_that_is_no_utf8_and_looks_like_a_protocol(tmp_path: Path) -> None:
     plain = write_video(tmp_path / "v.mp4", frames=3)
     odd = tmp_path / b"concat:a|b \xff\n.mp4".decode("utf-8", "surrogateescape")
@@ -241,6 +286,27 @@ def test_scores_are_those_of_the_crops(clip: Path, detector: Detector) -> None:
     assert found.highest == pytest.approx(max(np.mean(due[::2]), np.mean(due[1::2])))
     assert set(found.seconds) == {"decode", "faces", "score"}
     assert min(found.seconds.values()) > 0
+
+
+def test_faces_are_cut_as_the_engines_own_training_faces_were(clip: Path, tmp_path: Path) -> None:
+    box = FaceCrop(align=False, margin=0.0, square=False)
+    engine = TinyEngine.write(tmp_path, info=replace(TINY_INFO, face_crop=box))
+    picture = tmp_path / "x.png"
+    pixels = np.random.default_rng(2).integers(0, 256, (96, 160, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(picture)
+    with Detector(engine.path, threads=1) as detector:
+        judge = Judge(detector, Finder(), sampling=Sampling("every", 50))
+        (face,) = judge.image(picture).faces
+        (due,) = detector.classify([pixels[20:68, 20:68]])
+        assert face.logit == pytest.approx(due.logit, abs=1e-5)
+        (other,) = detector.classify(
+            [crop_face(Image.fromarray(pixels), Finder().find(picture, 1)[0], FaceCrop())]
+        )
+        assert abs(other.logit - due.logit) > 1e-3
+        with Video(clip) as video:
+            first = np.asarray(next(video.frames(Sampling("every", 50))).picture)
+        (due,) = detector.classify([first[20:68, 20:68]])
+        assert judge.video(clip).faces[0].logit == pytest.approx(due.logit, abs=1e-5)
 
 
 def test_no_face_is_a_result_and_a_small_one_is_named(clip: Path, detector: Detector) -> None:

@@ -26,6 +26,10 @@ from zoo.annotate import annotate, output_paths
 from zoo.inputs import Input, find_inputs, readable
 from zoo.results_file import ResultsFile, mark
 
+#: The verdict's part of the work where a copy is drawn as well: every frame of a video is
+#: decoded, drawn and encoded again for it.
+_JUDGED = 0.3
+
 
 @dataclass(frozen=True)
 class DetectRequest:
@@ -148,7 +152,7 @@ class DetectRun:
             source = iter(self.inputs)
             while True:
                 while len(waiting) < 2 * self._jobs and (item := next(source, None)):
-                    earlier = self._results.done(item.path) if self._results else None
+                    earlier = self._earlier(item)
                     waiting.append((item, earlier or pool.submit(self._line, item, progress)))
                 if not waiting:
                     break
@@ -169,6 +173,14 @@ class DetectRun:
     def __exit__(self, *_: object) -> None:
         self._close.close()
 
+    def _earlier(self, item: Input) -> dict[str, Any] | None:
+        """The kept result of a file, unless a copy is asked for that is not there."""
+        line = self._results.done(item.path) if self._results else None
+        if line is None or line["error"] is not None or self._request.annotate is None:
+            return line
+        copy = self._copies[item.path]
+        return line if line.get("annotated") == str(copy) and copy.exists() else None
+
     def _line(self, item: Input, progress: Callable[[Path, float], None]) -> dict[str, Any]:
         def still(part: float) -> None:
             if self._stop.is_set():
@@ -186,11 +198,19 @@ class DetectRun:
             "settings": self._request.settings,
         }
         still(0.0)
+        judged = 1.0 if self._request.annotate is None else _JUDGED
         try:
-            verdict = self._verdict(item, still)
+            verdict = self._verdict(item, lambda part: still(judged * part))
             if self._request.annotate is not None:
                 out = self._copies[item.path]
-                annotate(item.path, verdict, out, self._request.annotate, weights.trained)
+                annotate(
+                    item.path,
+                    verdict,
+                    out,
+                    self._request.annotate,
+                    weights.trained,
+                    lambda part: still(judged + (1 - judged) * part),
+                )
                 line["annotated"] = str(out)
         except ZooError as error:
             told = {"what": error.what, "why": error.why, "todo": error.todo}

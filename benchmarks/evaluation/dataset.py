@@ -12,6 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from benchmarks.evaluation.labels import HOW_TO_NAME, DatasetError, class_folder, is_fake
 from export.samples import IMAGE_SUFFIXES
+from runtime.errors import ImageError
+
+#: Larger files in a tar are left out: dozens of them are in memory at a time.
+MAX_BYTES = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,10 @@ class Dataset:
 
     def read(
         self, names: Collection[str] | None = None
-    ) -> Iterator[tuple[LabelledImage, bytes | Path]]:
+    ) -> Iterator[tuple[LabelledImage, bytes | Path | ImageError]]:
         """Every image with its bytes (in a tar) or its path, one at a time.
+
+        A file in a tar that is too large to be held in memory comes as the error.
 
         Args:
             names: only these.
@@ -214,7 +220,12 @@ def _members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
         raise _damaged(path, error) from None
 
 
-def _bytes(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
+def _bytes(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes | ImageError:
+    if member.size > MAX_BYTES:  # a few kilobytes of a compressed tar can say so
+        return ImageError(
+            f"{member.name} is too large",
+            f"{member.size:,} bytes, more than the {MAX_BYTES:,} that are read out of a tar",
+        )
     try:
         stream = archive.extractfile(member)
         return b"" if stream is None else stream.read()

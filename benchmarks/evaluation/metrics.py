@@ -15,6 +15,10 @@ from runtime.errors import MissingPackageError
 CLASSES = ("real", "fake")
 CALIBRATION_BINS = 10
 ONE_CLASS = "only one class is there"
+_OF_BOTH_CLASSES = (
+    *("auc", "auc_by_logit", "average_precision"),
+    *("equal_error_rate", "best_threshold", "best_accuracy"),
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ class Metrics:
         report: scikit-learn's classification report: precision, recall, f1-score and
             support by class, and their averages.
         confusion: [[real called real, real called fake], [fake called real, fake called fake]].
-        auc: area under the ROC curve.
+        auc: area under the ROC curve of P(fake). Images whose P(fake) has saturated to one
+            value are ties, as in published figures.
+        auc_by_logit: the same of the log-odds, which saturate nowhere and tell those apart.
         average_precision: area under the precision-recall curve of "fake".
         equal_error_rate: where as many reals are called fake as fakes real (as shares).
         brier: mean squared error of P(fake).
@@ -85,6 +91,7 @@ class Metrics:
     report: dict[str, Any]
     confusion: list[list[int]]
     auc: float | None
+    auc_by_logit: float | None
     average_precision: float | None
     equal_error_rate: float | None
     brier: float
@@ -102,16 +109,18 @@ def measure(
     *,
     threshold: float = 0.5,
     videos: Sequence[str] | None = None,
+    rank: NDArray[np.float64] | None = None,
 ) -> Metrics:
     """All figures of one engine on one dataset.
 
     Args:
         fake: labels, bool [N], N >= 1.
         score: P(fake), [N], 0..1.
-        logit: log-odds of fake, [N]. Images are ranked by it: P(fake) has ties where it
-            saturates.
+        logit: log-odds of fake, [N].
         threshold: of the verdict.
         videos: the video of each image.
+        rank: what the curves and the areas under them order images by, [N]; P(fake) by
+            default.
 
     Raises:
         MissingPackageError: scikit-learn is not installed.
@@ -119,7 +128,8 @@ def measure(
     metrics = import_metrics()
     said = score >= threshold
     both = bool(fake.any() and not fake.all())
-    curves = _curves(fake, score, logit) if both else None
+    rank = score if rank is None else rank
+    curves = _curves(fake, score, rank) if both else None
     best = _best_threshold(fake, score) if both else None
     return Metrics(
         images=len(fake),
@@ -136,18 +146,14 @@ def measure(
             zero_division=0.0,
         ),
         confusion=metrics.confusion_matrix(fake, said, labels=[False, True]).tolist(),
-        auc=float(metrics.roc_auc_score(fake, logit)) if both else None,
-        average_precision=float(metrics.average_precision_score(fake, logit)) if both else None,
+        auc=float(metrics.roc_auc_score(fake, rank)) if both else None,
+        auc_by_logit=float(metrics.roc_auc_score(fake, logit)) if both else None,
+        average_precision=float(metrics.average_precision_score(fake, rank)) if both else None,
         equal_error_rate=equal_error_rate(curves.fpr, curves.tpr) if curves else None,
         brier=float(np.mean((score - fake) ** 2)),
         best_threshold=best,
         best_accuracy=None if best is None else float(((score >= best) == fake).mean()),
-        undefined={}
-        if both
-        else dict.fromkeys(
-            ("auc", "average_precision", "equal_error_rate", "best_threshold", "best_accuracy"),
-            ONE_CLASS,
-        ),
+        undefined={} if both else dict.fromkeys(_OF_BOTH_CLASSES, ONE_CLASS),
         videos=None if videos is None else _by_video(videos, fake, score, threshold),
         curves=curves,
     )
@@ -176,13 +182,13 @@ def import_metrics() -> Any:
 
 
 def _curves(
-    fake: NDArray[np.bool_], score: NDArray[np.float64], logit: NDArray[np.float64]
+    fake: NDArray[np.bool_], score: NDArray[np.float64], rank: NDArray[np.float64]
 ) -> Curves:
     from sklearn.calibration import calibration_curve
 
     metrics = import_metrics()
-    fpr, tpr, _ = metrics.roc_curve(fake, logit)
-    precision, recall, _ = metrics.precision_recall_curve(fake, logit)
+    fpr, tpr, _ = metrics.roc_curve(fake, rank)
+    precision, recall, _ = metrics.precision_recall_curve(fake, rank)
     observed, predicted = calibration_curve(fake, score, n_bins=CALIBRATION_BINS)
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]
     counts = np.bincount(np.searchsorted(edges, score))  # the same bins as calibration_curve's

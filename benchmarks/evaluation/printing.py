@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from benchmarks.evaluation.metrics import Metrics
 from benchmarks.evaluation.ranking import rank, rank_engines
 from benchmarks.evaluation.report import figure
 from benchmarks.evaluation.run import Begin, Evaluation
@@ -51,11 +52,23 @@ def print_evaluations(evaluations: Sequence[Evaluation], files: Sequence[Path]) 
             _out.print(f"wrote {escape(_plain(str(path)))}", soft_wrap=True)
 
 
+def _by_logit(m: Metrics) -> str:
+    """The AUC of the log-odds, where ties of P(fake) make it another one."""
+    other = figure(m.auc_by_logit)
+    return "" if other == figure(m.auc) else f" ({other} by log-odds, without ties)"
+
+
 def _print_ranking(evaluations: Sequence[Evaluation]) -> None:
-    table = _table("", "engine", "dataset", *_FIGURES)
+    # What is the same in every row takes no room from the others' names.
+    names = {"engine": [e.engine for e in evaluations], "dataset": [e.dataset for e in evaluations]}
+    shown = [key for key, values in names.items() if len(set(values)) > 1] or ["engine"]
+    for key, values in names.items():
+        if key not in shown:
+            _out.print(f"{key}: [bold]{escape(_plain(values[0]))}[/bold]", soft_wrap=True)
+    table = _table("", *shown, *_FIGURES)
     for place, one in enumerate(rank(evaluations), 1):
-        table.add_row(str(place), escape(_plain(one.engine)), escape(_plain(one.dataset)),
-                      *_row(one))  # fmt: skip
+        cells = (escape(_plain(getattr(one, key))) for key in shown)
+        table.add_row(str(place), *cells, *_row(one))
     _out.print(table)
     if means := rank_engines(evaluations):
         table = _table("", "engine", "mean AUC", "mean accuracy", "datasets")
@@ -94,8 +107,8 @@ def _print_one(one: Evaluation) -> None:
         "accuracy": f"{figure(m.accuracy)} at threshold {m.threshold:g}",
         "verdicts": f"real: {real_right} right, {real_wrong} called fake;"
         f" fake: {fake_right} right, {fake_wrong} called real",
-        "AUC": f"{figure(m.auc)}, average precision {figure(m.average_precision)},"
-        f" equal error rate {figure(m.equal_error_rate)}",
+        "AUC": f"{figure(m.auc)}{_by_logit(m)}, average precision"
+        f" {figure(m.average_precision)}, equal error rate {figure(m.equal_error_rate)}",
         "Brier": figure(m.brier),
     }
     if m.best_threshold is not None:

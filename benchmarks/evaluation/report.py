@@ -143,6 +143,11 @@ def _details(one: Evaluation) -> str:
              f"{int(line['support']):,}"]
         )  # fmt: skip
     notes = [f"threshold {metrics.threshold:g}, accuracy {figure(metrics.accuracy)}"]
+    if metrics.auc is not None:
+        notes.append(
+            f"AUC {figure(metrics.auc)} by P(fake), {figure(metrics.auc_by_logit)} by its"
+            " log-odds, which have no ties where P(fake) saturates"
+        )
     if metrics.best_threshold is not None:
         notes.append(
             f"best threshold {metrics.best_threshold:.4f} by Youden's J on these very images:"
@@ -167,9 +172,15 @@ def _details(one: Evaluation) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(h)}</th>" for h in heads)
-    body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>\n"
-                   for row in rows)  # fmt: skip
+    # Names read from the left, figures from the right.
+    left = [' class="l"' * (h in ("engine", "dataset", "class")) for h in heads]
+    head = "".join(f"<th{c}>{escape(h)}</th>" for h, c in zip(heads, left, strict=True))
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td{c}>{escape(text)}</td>" for text, c in zip(row, left, strict=True))
+        + "</tr>\n"
+        for row in rows
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>\n"
 
 

@@ -137,19 +137,21 @@ def _decoded(
         pool.shutdown(cancel_futures=True)
 
 
-def _frames(name: str, data: bytes | Path, hows: set[Preprocessing]) -> Frames | Failure:
+def _frames(
+    name: str, data: bytes | Path | ImageError, hows: set[Preprocessing]
+) -> Frames | Failure:
     try:
         return {how: read_frame(name, data, how) for how in hows}
     except ImageError as error:
         return Failure(name, error.why or error.what)
 
 
-def read_frame(name: str, data: bytes | Path, how: Preprocessing) -> NDArray[np.uint8]:
+def read_frame(name: str, data: bytes | Path | ImageError, how: Preprocessing) -> NDArray[np.uint8]:
     """One image as a frame.
 
     Args:
         name: for errors.
-        data: its bytes, or its path.
+        data: its bytes, its path, or why there are none.
         how: the network's preprocessing.
 
     Returns:
@@ -158,6 +160,8 @@ def read_frame(name: str, data: bytes | Path, how: Preprocessing) -> NDArray[np.
     Raises:
         ImageError: not an image that can be read.
     """
+    if isinstance(data, ImageError):
+        raise data
     if isinstance(data, Path):
         return to_frame(data, how)
     from PIL import Image

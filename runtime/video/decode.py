@@ -78,6 +78,8 @@ class Video:
             codec = self._stream.codec_context
             codec.thread_type = "AUTO"
             codec.thread_count = threads
+            # A frame may be larger than the file says at its start.
+            codec.options = {"max_pixels": str(MAX_PIXELS)}
             self._start = self._stream.start_time or 0
             self.facts = self._read_facts()
         except BaseException:
@@ -106,6 +108,13 @@ class Video:
         if self._errors > _MOST_TOLD:
             self.damage.append(f"{self._errors} parts of it could not be decoded")
 
+    def length(self) -> float:
+        """Seconds that it lasts, above 0. Not once `frames` has begun.
+
+        Where the file does not say so, it is read to its end; nothing is decoded.
+        """
+        return self.facts.duration or self._measured_duration()
+
     def close(self) -> None:
         """Free the decoder. Not while `frames` runs in another thread."""
         self._container.close()
@@ -128,7 +137,7 @@ class Video:
 
     def _spread(self, number: int) -> Iterator[tuple[float, Any]]:
         """The first frame at or after each of the wanted times."""
-        duration = self.facts.duration or self._measured_duration()
+        duration = self.length()
         wanted = spread_times(duration, number)
         at = 0.0
         last: tuple[float, Any] | None = None

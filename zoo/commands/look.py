@@ -26,6 +26,13 @@ from zoo.commands.options import ENGINE, find_device, open_finder, runs_on, seve
     help="Ask the engine itself, or the original for its gradients.",
 )
 @click.option("--weights", help="For gradcam: the weights file, of an engine made from yours.")
+@click.option(
+    "--faces",
+    type=click.Choice(["all", "largest", "none"]),
+    default="all",
+    show_default=True,
+    help="The most suspicious of all, or the largest; 'none': a face crop as it is.",
+)
 def explain(
     image: Path,
     engine: Path,
@@ -34,18 +41,23 @@ def explain(
     out: Path,
     method: Any,
     weights: str | None,
+    faces: str,
 ) -> None:
-    """Draw which parts of a face crop speak for "fake", and which for "real"."""
+    """Draw which parts of a face speak for "fake", and which for "real"."""
     from runtime import Detector
+    from zoo.explain.face import face_of
     from zoo.explain.heat_map import explain as find_heat
     from zoo.explain.picture import save_heat_map
+    from zoo.inputs import readable
 
     gpu = find_device([engine], backend, device)
     with Detector(engine, backend=backend, device=gpu) as detector:
-        heat_map = find_heat(detector, image, method, weights=weights)
+        finder = None if faces == "none" else open_finder("yunet")
+        crop, what = face_of(image, detector, finder, "largest" if faces == "largest" else "all")
+        heat_map = find_heat(detector, crop, method, weights=weights)
         untrained = "" if detector.info.weights.trained else ", UNTRAINED weights"
     save_heat_map(heat_map, f"{image.name}, {engine.name}{untrained}", out)
-    click.echo(f"{out}: P(fake) {heat_map.fake:.4f}")
+    click.echo(f"{readable(out)}: P(fake) {heat_map.fake:.4f} ({what})")
 
 
 @click.command()

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from runtime.detector import Detector
 from runtime.errors import ZooError
-from runtime.faces import FaceFinder, crop_face
+from runtime.faces import FaceFinder
 from runtime.frames import load_image
 from runtime.judge import Judge
-from runtime.verdicts import FaceVerdict, MediaVerdict
+from runtime.verdicts import MediaVerdict
 from runtime.video import Sampling, Video
 from zoo.annotate import draw_faces
+from zoo.explain.face import cut_again, most_suspicious
 from zoo.explain.heat_map import HeatMap, explain
 from zoo.explain.picture import draw_heat_map
 
@@ -63,15 +61,15 @@ def answer(path: Path, detector: Detector, finder: FaceFinder | None) -> Answer:
     if path.suffix.lower() in VIDEO_SUFFIXES:
         check_length(path)
         verdict = judge.video(path)
-        worst = _worst(verdict)
+        worst = most_suspicious(verdict)
         picture = _frame_at(path, worst.time if worst else None)
     else:
         verdict = judge.image(path)
-        worst = _worst(verdict)
+        worst = most_suspicious(verdict)
         picture = load_image(path)
     heat = None
     if worst is not None:
-        crop = _cut(picture, worst, detector, finder)
+        crop = cut_again(picture, worst, detector, finder)
         heat = _heat_png(explain(detector, crop), detector.path.name)
     same_frame = [f for f in verdict.faces if worst is not None and f.time == worst.time]
     draw_faces(picture, same_frame, detector.info.weights.trained)
@@ -86,17 +84,13 @@ def check_length(path: Path) -> None:
         ZooError: it lasts longer than `MAX_SECONDS`, or is no video.
     """
     with Video(path) as video:
-        seconds = video.facts.duration
-    if seconds is not None and seconds > MAX_SECONDS:
+        seconds = video.length()
+    if seconds > MAX_SECONDS:
         raise ZooError(
             f"the clip lasts {seconds:.0f} s",
             f"the page takes {MAX_SECONDS:.0f} s at most",
             "cut it, or use: zoo detect CLIP --engine ENGINE",
         )
-
-
-def _worst(verdict: MediaVerdict) -> FaceVerdict | None:
-    return max(verdict.faces, key=lambda face: face.logit, default=None)
 
 
 def _frame_at(path: Path, time: float | None) -> Image.Image:
@@ -109,21 +103,6 @@ def _frame_at(path: Path, time: float | None) -> Image.Image:
             first = first or frame.picture
     assert first is not None, "judged before"
     return first
-
-
-def _cut(
-    picture: Image.Image, face: FaceVerdict, detector: Detector, finder: FaceFinder | None
-) -> NDArray[np.uint8]:
-    """The crop that was judged: a verdict has the face's box, but not its landmarks."""
-    if face.box is None or finder is None:
-        return np.asarray(picture)
-    x, y, width, height = face.box
-    found = finder.find(picture, max(1, int(min(width, height))))
-    same = min(found, key=lambda f: abs(f.x - x) + abs(f.y - y), default=None)
-    if same is None:
-        box = (round(x), round(y), round(x + width), round(y + height))
-        return np.asarray(picture.crop(box))
-    return crop_face(picture, same, detector.info.face_crop)
 
 
 def _heat_png(heat_map: HeatMap, engine: str) -> bytes:
