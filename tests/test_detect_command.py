@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import shutil
 import struct
 import zlib
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from rich.console import Console
 from tiny_engine import TinyEngine
 
 pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
@@ -20,6 +23,7 @@ pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
 from video_files import cut, write_sound, write_video
 
 from runtime import Detector
+from runtime.faces import Face
 from zoo.cli import main
 from zoo.inputs import find_inputs, readable
 
@@ -300,6 +304,66 @@ def test_results_are_no_inputs(tmp_path: Path, engine: Path) -> None:
     options = ("--faces", "none", "--json", "--annotate", tmp_path / "out")
     for _ in range(2):
         assert len(lines(zoo(tmp_path, *options, engine=engine))) == 1
+
+
+class OneFace:
+    """Finds a face of 60 pixels at the same place of any picture."""
+
+    name = "one"
+
+    def find(self, picture: Image.Image, min_size: int) -> list[Face]:
+        marks = np.array([[15, 20], [45, 20], [30, 30], [20, 45], [40, 45]], np.float32)
+        return [Face(20, 20, 60, 60, 0.9, marks + 20)]
+
+
+def test_faces_that_are_left_out_are_reported(
+    tmp_path: Path, engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "zoo.commands.detect.open_finder", lambda name: asked.append(name) or OneFace()
+    )
+    sharp = save(tmp_path / "sharp.png", size=(160, 120))
+    Image.new("RGB", (160, 120), (90, 80, 70)).save(tmp_path / "blurred.png")
+    clip = write_video(tmp_path / "clip.mp4", frames=30)  # grey frames: nothing sharp
+    files = (sharp, tmp_path / "blurred.png", clip)
+    one, two, video = lines(zoo(*files, "--sharpness", 30, "--json", engine=engine))
+    assert asked == ["yunet"]
+    assert (len(one["faces"]), one["dropped"]) == (1, [])
+    assert (two["faces"], two["overall"]) == ([], None)
+    assert two["dropped"][0]["why"] == "blurred: sharpness 0.0, less than 30"
+    assert two["dropped"][0]["box"] == [20, 20, 60, 60]
+    assert [face["time"] for face in video["dropped"]] == pytest.approx([0, 0.4, 0.8])
+    table = zoo(*files, "--sharpness", 30, engine=engine)
+    assert table.exit_code == 0
+    assert "blurred.png  (1 dropped: blurred)" in table.stdout
+    assert "clip.mp4  (3 dropped: blurred)" in table.stdout
+    small = zoo(sharp, "--min-face", 61, "--finder", "mtcnn", engine=engine)
+    assert "(1 dropped: too small)" in small.stdout
+    assert asked[-1] == "mtcnn"
+    for row in table.stdout.splitlines():
+        if "/" not in row:  # a name may be of any length
+            assert len(row) <= 80
+
+
+def test_a_terminal_sees_how_far_it_is_and_the_time_left(
+    tmp_path: Path, engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        save(tmp_path / "in" / f"{number}.png", number)
+    write_video(tmp_path / "in" / "c.mp4", frames=60)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    seen = io.StringIO()
+    terminal = Console(file=seen, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr("zoo.detect_printing.err", terminal)
+    result = zoo(tmp_path / "in", "--faces", "none", "--json", engine=engine)
+    assert result.exit_code == 0
+    assert len(lines(result)) == 6, "the bar is on standard error alone"
+    assert "of 6 files" in seen.getvalue()
+    assert "100%" in seen.getvalue()
+    assert re.search(r"\d:\d\d:\d\d", seen.getvalue()), "time left"
+    quiet = zoo(tmp_path / "in", "--faces", "none", engine=engine)
+    assert "of 6 files" not in quiet.stdout
 
 
 @pytest.mark.weights

@@ -22,6 +22,7 @@ from runtime import Detector, EngineInfo
 from runtime.batch import BatchProfile
 from runtime.engine_info import METADATA_KEY, file_sha256
 from runtime.errors import EngineError, ExportError
+from runtime.faces import FaceCrop
 from zoo.catalog import find_card
 
 RTX = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
@@ -221,6 +222,7 @@ _EXPORT = """
 import sys
 from pathlib import Path
 from export.pipeline import ExportRequest, export_network
+from runtime.faces import FaceCrop
 from zoo.catalog import find_card
 request = ExportRequest(
     find_card("meso4"), "random", out=Path(sys.argv[1]), fp16=True, builder="none"
@@ -310,6 +312,18 @@ def test_names_follow_the_weights():
     assert ExportRequest(card, "f2f").stem == "meso4-f2f"
     assert ExportRequest(card, "/x/my_weights.h5").stem == "meso4-my_weights"
     assert ExportRequest(card, "f2f", name="n").files == ["n.onnx", "n.plan", "n.json"]
+
+
+def test_the_sidecar_says_how_the_cards_faces_are_cut(tmp_path):
+    crop = FaceCrop(align=False, margin=0.3)
+    card = replace(find_card("meso4"), face_crop=crop)
+    export_network(ExportRequest(card, "random", out=tmp_path, builder="none"), lambda *_: None)
+    text = (tmp_path / "meso4-random.json").read_text()
+    assert EngineInfo.from_json(text, "sidecar").face_crop == crop
+    box = FaceCrop(align=False, margin=0.0, square=False)
+    facenet = find_card("inception_resnet_v1")
+    assert {facenet.face_crop_of(name) for name in ("torchfakes", "mine.pth")} == {box}
+    assert find_card("meso4").face_crop_of("df") == FaceCrop()
 
 
 @pytest.mark.weights

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from test_faces import PEOPLE
+from tiny_engine import TinyEngine
 
 import export.mtcnn as conversion
 from export.mtcnn import build_network, load_network, mtcnn_folder
@@ -15,6 +18,7 @@ from runtime.errors import EngineError, ExportError, WeightsError
 from runtime.faces import Mtcnn, YuNet
 from runtime.faces.face import overlap
 from runtime.frames import load_image
+from zoo.cli import main
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
@@ -117,3 +121,22 @@ def test_a_conversion_that_computes_something_else_fails(folder: Path) -> None:
 def test_a_missing_network_is_named(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"pnet\.onnx cannot be loaded"):
         Mtcnn(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_command_finds_faces_by_it(
+    folder: Path, weights_dir: Path, tiny_engine: TinyEngine, monkeypatch
+) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
+    monkeypatch.setenv("ZOO_CACHE", str(folder.parent))
+    shared = weights_dir.parent
+    files = (shared / "images" / "photos" / "two_people.jpg", shared / "videos" / "pair_real.mp4")
+    words = [*map(str, files), "--engine", str(tiny_engine.path), "--finder", "mtcnn"]
+    done = CliRunner().invoke(main, ["detect", *words, "--frames", "3", "--json"])
+    assert done.exit_code == 0, done.output
+    photo, clip = map(json.loads, done.stdout.splitlines())
+    assert photo["settings"]["finder"] == "mtcnn"
+    assert len(photo["faces"]) == 2
+    assert all(face["found"] > 0.99 for face in photo["faces"])
+    (track,) = clip["tracks"]
+    assert track["verdict"]["faces"] == 3

@@ -186,6 +186,8 @@ CARDS: tuple[ModelCard, ...] = (
         other_head=_TWO_LOGITS,
         parameters=23_483_137,
         trainable=23_483_137,
+        # MTCNN's box as it is, stretched to the network's square.
+        face_crop=FaceCrop(align=False, margin=0.0, square=False),
         weights=(
             WeightsCard(
                 name="torchfakes",
@@ -195,7 +197,6 @@ CARDS: tuple[ModelCard, ...] = (
                 # Its demo takes MTCNN's crop, resized bilinearly, in 0..1 without mean and std.
                 preprocessing=Preprocessing(height=256, width=256, resize="bilinear"),
                 normalisation=_UNIT_RANGE,
-                face_crop=FaceCrop(align=False, margin=0.0, square=False),
             ),
             WeightsCard(
                 name="vggface2",
