@@ -244,6 +244,7 @@ class Certificate:
     Attributes:
         samples: what it was measured on.
         spread: standard deviation of the original's logits: near 0, nothing is shown.
+        lowest, highest: of the original's logits.
         threshold: of the verdict.
         comparisons, batches: what was checked.
         unchecked: what could not be checked here, and why, by file name.
@@ -251,6 +252,8 @@ class Certificate:
 
     samples: str
     spread: float
+    lowest: float
+    highest: float
     threshold: float
     comparisons: tuple[Comparison, ...]
     batches: tuple[BatchCheck, ...]

@@ -97,6 +97,8 @@ def certify(
     return Certificate(
         samples.origin,
         float(reference.logit.astype("float64").std()),
+        float(reference.logit.min()),
+        float(reference.logit.max()),
         info.threshold,
         tuple(comparisons),
         tuple(batches),

@@ -50,7 +50,8 @@ class ExportRequest:
         fp16: also in half precision, and the plan from that.
         builder: of the plan; ``none`` for no plan.
         batch: the plan's profile.
-        images: a folder or tar to measure on, besides the default samples.
+        images: a folder or tar to certify on, instead of the default samples.
+        limit: at most so many of those images, evenly spread; all by default.
     """
 
     card: ModelCard
@@ -63,6 +64,7 @@ class ExportRequest:
     builder: BuilderName | Literal["none"] = "auto"
     batch: BatchProfile = field(default_factory=BatchProfile)
     images: Path | None = None
+    limit: int | None = None
 
     @property
     def stem(self) -> str:
@@ -200,7 +202,7 @@ def export_network(
 
 def _samples(request: ExportRequest, original: Original) -> Samples:
     if request.images is not None:
-        return read_samples(request.images, original.preprocessing)
+        return read_samples(request.images, original.preprocessing, request.limit)
     return default_samples(original.preprocessing)
 
 

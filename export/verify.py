@@ -27,6 +27,7 @@ def verify_engine(
     engine: Path,
     *,
     images: Path | None = None,
+    limit: int | None = None,
     goldens: Path | None = None,
     column: str | None = None,
     weights: str | None = None,
@@ -39,6 +40,7 @@ def verify_engine(
     Args:
         engine: a ``.onnx`` or ``.plan`` with its sidecar or metadata.
         images: a folder, tar or image; the default samples otherwise.
+        limit: at most so many of those images, evenly spread; all by default.
         goldens: the original's own outputs for those images, instead of running it.
         column: of that CSV; the stem of the weights file by default.
         weights: the file, where the engine was made from one of the user's.
@@ -57,7 +59,7 @@ def verify_engine(
     how = info.preprocessing
     start = perf_counter()
     report("read the images", None)
-    samples = default_samples(how) if images is None else read_samples(images, how)
+    samples = default_samples(how) if images is None else read_samples(images, how, limit)
     report("read the images", perf_counter() - start)
     start = perf_counter()
     report("the original", None)

@@ -176,6 +176,8 @@ def certificate(**changes) -> Certificate:
     values = {
         "samples": "x",
         "spread": 1.0,
+        "lowest": -2.0,
+        "highest": 3.0,
         "threshold": 0.5,
         "comparisons": (compare(REFERENCE, REFERENCE, FP32_BAR, names=NAMES),),
         "batches": (check(honest),),

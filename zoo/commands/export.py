@@ -10,6 +10,14 @@ import click
 from runtime.backend_names import BackendName
 from zoo.commands.options import JSON, find_device, runs_on
 
+#: Of ``--images``.
+LIMIT = click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="At most N of the images, evenly spread.",
+)
+
 
 @click.command()
 @click.argument("network")
@@ -29,9 +37,8 @@ from zoo.commands.options import JSON, find_device, runs_on
     show_default=True,
     help="TensorRT where a GPU is, else TensorRT-RTX; 'none' for ONNX alone.",
 )
-@click.option(
-    "--images", type=click.Path(path_type=Path), help="Folder or tar to certify on, besides."
-)
+@click.option("--images", type=click.Path(path_type=Path), help="Folder or tar to certify on.")
+@LIMIT
 @click.option(
     "--out", default=".", show_default=True, type=click.Path(path_type=Path), help="Folder."
 )
@@ -47,6 +54,7 @@ def export(
     batch: str,
     builder: Any,
     images: Path | None,
+    limit: int | None,
     out: Path,
     name: str | None,
     dry_run: bool,
@@ -69,6 +77,7 @@ def export(
         builder=builder,
         batch=BatchProfile.parse(batch),
         images=images,
+        limit=limit,
     )
     if dry_run:
         printing.print_plan_of_export(request, as_json)
@@ -84,6 +93,7 @@ def export(
 @click.argument("engine", type=click.Path(path_type=Path))
 @runs_on
 @click.option("--images", type=click.Path(path_type=Path), help="Folder or tar of face crops.")
+@LIMIT
 @click.option(
     "--goldens",
     type=click.Path(path_type=Path),
@@ -97,6 +107,7 @@ def verify(
     backend: BackendName,
     device: int | None,
     images: Path | None,
+    limit: int | None,
     goldens: Path | None,
     column: str | None,
     weights: str | None,
@@ -111,6 +122,7 @@ def verify(
         certificate = verify_engine(
             engine,
             images=images,
+            limit=limit,
             goldens=goldens,
             column=column,
             weights=weights,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import MissingPackageError, WeightsError
 from weights.recognise import recognise
-from zoo.noise import seeded_frames
+from zoo.originals.calibration import calibration_frames
 from zoo.originals.keras_arrays import LayerArrays, read_keras_file
 from zoo.originals.original import Original
 
@@ -170,7 +170,7 @@ def condition(model: Any, preprocessing_size: tuple[int, int], normalise: Any, s
     """
     import tensorflow as tf
 
-    frames = seeded_frames(16, *preprocessing_size, seed=seed + 1)
+    frames = calibration_frames(*preprocessing_size, seed=seed + 1)
     values = normalise(frames)
     norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
     momenta = [layer.momentum for layer in norms]
