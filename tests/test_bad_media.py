@@ -149,6 +149,7 @@ def test_videos_that_are_none(tmp_path: Path, tiny_engine: TinyEngine) -> None:
     (tmp_path / "empty.mp4").write_bytes(b"")
     write_sound(tmp_path / "sound.m4a").rename(tmp_path / "sound.mp4")
     write_sound(tmp_path / "sound.mkv")
+    write_sound(tmp_path / "cover.mp4", cover=True)
     write_video(tmp_path / "good.mp4", frames=3)
     found = {Path(line["path"]).name: line for line in detect(tmp_path, engine=tiny_engine)}
     assert found["good.mp4"]["error"] is None
@@ -156,6 +157,7 @@ def test_videos_that_are_none(tmp_path: Path, tiny_engine: TinyEngine) -> None:
     for name in ("sound.mp4", "sound.mkv"):
         assert "has no video stream" in found[name]["error"]["what"]
         assert found[name]["error"]["why"] == "it holds audio"
+    assert "has no video stream" in found["cover.mp4"]["error"]["what"]
 
 
 def test_clips_with_names_of_any_bytes(tmp_path: Path, tiny_engine: TinyEngine) -> None:

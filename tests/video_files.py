@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Painter = Callable[[int], NDArray[np.uint8]]
 
@@ -59,12 +61,24 @@ def write_video(
     return path
 
 
-def write_sound(path: Path) -> Path:
-    """Half a second of sound and no picture."""
+def write_sound(path: Path, *, cover: bool = False) -> Path:
+    """Half a second of sound and no moving picture; on request with a picture of its cover."""
     import av
+    from av.stream import Disposition
 
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("aac", rate=16000, layout="mono")
+        if cover:
+            picture: Any = container.add_stream("mjpeg", rate=25)
+            picture.width, picture.height, picture.pix_fmt = 64, 64, "yuvj420p"
+            picture.disposition = Disposition.attached_pic
+            picture.codec_context.open()
+            jpeg = io.BytesIO()
+            Image.new("RGB", (64, 64), (90, 0, 0)).save(jpeg, "JPEG")
+            packet: Any = av.Packet(jpeg.getvalue())
+            packet.stream, packet.pts, packet.dts = picture, 0, 0
+            packet.time_base = Fraction(1, 25)
+            container.mux(packet)
         for start in range(0, 8192, 1024):
             frame: Any = av.AudioFrame.from_ndarray(
                 np.zeros((1, 1024), np.float32), "fltp", layout="mono"

@@ -54,9 +54,11 @@ def video_stream(path: Path, container: Any) -> Any:
     Raises:
         VideoError: there is none, or ffmpeg does not know its codec.
     """
+    from av.stream import Disposition
+
     # A cover picture in a sound file is a video stream to ffmpeg.
-    attached = "ATTACHED_PIC"
-    streams = [s for s in container.streams.video if attached not in str(s.disposition).upper()]
+    cover = Disposition.attached_pic
+    streams = [s for s in container.streams.video if cover not in Disposition(s.disposition)]
     if not streams:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
         raise VideoError(f"{path} has no video stream", f"it holds {kinds}")
