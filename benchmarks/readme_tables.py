@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
+from benchmarks.networks_table import networks_table
 from benchmarks.validation_table import validation_table
 from runtime.errors import ZooError
 
@@ -21,24 +22,24 @@ _ROOT = Path(__file__).resolve().parents[1]
 README = _ROOT / "README.md"
 RESULTS = Path(__file__).resolve().parent / "results"
 
-#: By name: the files of ``results/`` that the table is made of, as a glob, and the function
-#: from their content (by file name) to Markdown. No file, no table; no glob, no file needed.
-TABLES: dict[str, tuple[str | None, Callable[[dict[str, Any]], str]]] = {
-    "networks": (None, tables.networks),
-    "validation": ("validation.json", lambda found: validation_table(found["validation.json"])),
+#: By name: the files of ``results/`` that the table is made of, as globs, and the function
+#: from their content (by file name) to Markdown. No file at all, no table.
+TABLES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], str]]] = {
+    "networks": (("certificates.json", "export_cost.json", "*.cpu.json"), networks_table),
+    "validation": (("validation.json",), lambda found: validation_table(found["validation.json"])),
     "evaluation": (
-        "evaluation.json",
+        ("evaluation.json",),
         lambda found: tables.evaluation(found["evaluation.json"]),
     ),
-    "video": ("video.json", lambda found: tables.video(found["video.json"])),
-    "speed": ("speed.json", lambda found: tables.speed(found["speed.json"])),
-    "bars": ("bars.json", lambda found: tables.bars(found["bars.json"])),
-    "performance": ("*.cpu.json", tables.performance),
-    "gpu": ("*.gpu.json", tables.performance),
-    "gpu-bars": ("gpu.json", lambda found: tables.gpu_bars(found["gpu.json"])),
-    "runtime": ("runtime.json", lambda found: tables.runtime(found["runtime.json"])),
+    "video": (("video.json",), lambda found: tables.video(found["video.json"])),
+    "speed": (("speed.json",), lambda found: tables.speed(found["speed.json"])),
+    "bars": (("bars.json",), lambda found: tables.bars(found["bars.json"])),
+    "performance": (("*.cpu.json",), tables.performance),
+    "gpu": (("*.gpu.json",), tables.performance),
+    "gpu-bars": (("gpu.json",), lambda found: tables.gpu_bars(found["gpu.json"])),
+    "runtime": (("runtime.json",), lambda found: tables.runtime(found["runtime.json"])),
     "export-cost": (
-        "export_cost.json",
+        ("export_cost.json",),
         lambda found: tables.export_cost(found["export_cost.json"]),
     ),
 }
@@ -87,14 +88,14 @@ def make_table(name: str, results: Path) -> str | None:
     """
     if name not in TABLES:
         raise ZooError(f"there is no table '{name}'", f"the tables are {', '.join(TABLES)}")
-    pattern, make = TABLES[name]
+    patterns, make = TABLES[name]
     found: dict[str, Any] = {}
-    for path in sorted(results.glob(pattern)) if pattern is not None else []:
+    for path in sorted(path for pattern in patterns for path in results.glob(pattern)):
         try:
             found[path.name] = json.loads(path.read_text("utf-8"))
         except ValueError as error:
             raise ZooError(f"{path} is damaged", f"not JSON: {error}", "measure it again") from None
-    if pattern is not None and not found:
+    if not found:
         return None
     try:
         return make(found)

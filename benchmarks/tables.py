@@ -20,26 +20,6 @@ _KINDS = {
 }
 
 
-def networks(_: Mapping[str, Any]) -> str:
-    """What the zoo has, from its cards."""
-    rows = []
-    for card in CARDS:
-        how = card.preprocessing
-        weights = ", ".join(f"`{w.name}`" + " (features)" * w.backbone for w in card.weights)
-        rows.append(
-            (
-                f"`{card.name}`",
-                f"[{card.title}]({card.source})",
-                {"keras": "Keras", "torch": "PyTorch"}[card.framework],
-                f"{how.height} x {how.width}",
-                f"{card.parameters:,}",
-                weights or "none published",
-            )
-        )
-    head = ("name", "network", "published in", "input", "parameters", "weights")
-    return _table(head, rows, right={3, 4})
-
-
 def performance(found: Mapping[str, Any]) -> str:
     """Each network's engine: throughput, latency, and how many times as fast as its peers."""
     rows = []
@@ -52,15 +32,15 @@ def performance(found: Mapping[str, Any]) -> str:
                 (
                     result["engine"]["title"],
                     str(batch),
-                    _digits(figure["images_per_s"]),
-                    _digits(1000 * latency["p50"]),
-                    _digits(1000 * latency["p99"]),
+                    digits(figure["images_per_s"]),
+                    digits(1000 * latency["p50"]),
+                    digits(1000 * latency["p99"]),
                     *(_times_as_fast(result, batch, peers) for peers in _KINDS.values()),
                 )
             )
     head = ("network", "batch", "images/s", "p50 ms", "p99 ms", *_KINDS)
     filled = [i for i, _ in enumerate(head) if i < 5 or any(row[i] for row in rows)]
-    table = _table(
+    table = markdown_table(
         [head[i] for i in filled],
         [[row[i] for i in filled] for row in rows],
         right=set(range(1, len(filled))),
@@ -68,7 +48,7 @@ def performance(found: Mapping[str, Any]) -> str:
     first = results[0]
     precision = first["engine"]["precision"].upper()
     words = (
-        f"{_where(first['environment'])} {precision}, frames from {first['settings']['from']} "
+        f"{where(first['environment'])} {precision}, frames from {first['settings']['from']} "
         "memory. The last columns say how many times as fast the engine is as the fastest "
         "way of each kind, with the 95 % interval; the peers get normalised floats, the "
         "engine scales the pixels itself."
@@ -78,13 +58,13 @@ def performance(found: Mapping[str, Any]) -> str:
 
 def bars(result: Mapping[str, Any]) -> str:
     """Limits of the networks' speed on a CPU."""
-    words = f"{_where(result['environment'])} Repeat with `zoo bench --all`."
+    words = f"{where(result['environment'])} Repeat with `zoo bench --all`."
     return f"{_bars(result['bars'])}\n\n{words}"
 
 
 def speed(result: Mapping[str, Any]) -> str:
     """Limits of the command's, the runtime's and Meso4's speed."""
-    words = f"{_where(result['environment'])} Repeat with `python -m benchmarks.speed`."
+    words = f"{where(result['environment'])} Repeat with `python -m benchmarks.speed`."
     return f"{_bars(result['bars'])}\n\n{words}"
 
 
@@ -111,14 +91,14 @@ def runtime(result: Mapping[str, Any]) -> str:
         ),
     ]
     same = "gave the same scores" if many["same_scores"] else "did **not** give the same scores"
-    words = f"{_where(result['environment'])} All threads {same}."
+    words = f"{where(result['environment'])} All threads {same}."
     table = _bars(bar.to_dict() for bar in found)
     return f"{table}\n\n{words} Repeat with `{result['command']}`."
 
 
 def gpu_bars(result: Mapping[str, Any]) -> str:
     """Limits of the runtime on a GPU."""
-    words = f"{_where(result['environment'])} Repeat with `make gpu`."
+    words = f"{where(result['environment'])} Repeat with `make gpu`."
     return f"{_bars(result['bars'])}\n\n{words}"
 
 
@@ -134,8 +114,8 @@ def export_cost(result: Mapping[str, Any]) -> str:
         peak = f"{one['peak_bytes'] / 1e6:,.0f}"
         rows.append((one["title"], f"{one['seconds']:.1f}", peak, *megabytes))
     head = ("network", "seconds", "most resident MB", "ONNX MB", "FP16 ONNX MB", "plan MB")
-    table = _table(head, rows, right=set(range(1, 6)))
-    words = f"{_where(result['environment'])} `zoo export NAME --fp16`, certificate included."
+    table = markdown_table(head, rows, right=set(range(1, 6)))
+    words = f"{where(result['environment'])} `zoo export NAME --fp16`, certificate included."
     return f"{table}\n\n{words} Repeat with `python -m benchmarks.export_cost`."
 
 
@@ -168,9 +148,9 @@ def evaluation(result: Mapping[str, Any]) -> str:
         "videos right (of)",
         "as Afchar's code",
     ]
-    table = _table(head, rows, right=range(1, 10))
+    table = markdown_table(head, rows, right=range(1, 10))
     words = (
-        f"{_where(result['environment'])} The last column: accuracy, AUC, fakes, reals and videos "
+        f"{where(result['environment'])} The last column: accuracy, AUC, fakes, reals and videos "
         "right are, to four digits, what Afchar's own code gives on Keras."
     )
     return f"{table}\n\n{words} Repeat with `{result['command']}`."
@@ -198,16 +178,16 @@ def video(result: Mapping[str, Any]) -> str:
             share = f"{said['share']:.0%}"
             pair.append((f"`{name}`", f"`{clip}`", *verdict, share, str(said["faces"])))
     head = ["engine", "real time (≥ 1)", "whole command s", "decode s", "faces s", "scoring s"]
-    table = _table([*head, "frames", "faces"], fast, right=range(1, 8))
+    table = markdown_table([*head, "frames", "faces"], fast, right=range(1, 8))
     clip = result["clip"]
     words = (
-        f"{_where(result['machine'])} A clip of {clip['seconds']:.1f} s, {clip['width']} x "
+        f"{where(result['machine'])} A clip of {clip['seconds']:.1f} s, {clip['width']} x "
         f"{clip['height']}, {clip['frames_per_second']:.0f} frames a second, {clip['codec']}; "
         f"every {result['every']}th frame, the command's own start included. The three stages run "
         "side by side, so that their sum may exceed the whole."
     )
     head = ["engine", "clip", "verdict", "mean P(fake)", "median", "fake faces", "faces"]
-    verdicts = _table(head, pair, right=range(3, 7))
+    verdicts = markdown_table(head, pair, right=range(3, 7))
     again = "Repeat with `python -m benchmarks.video_speed ENGINE.onnx ...`."
     return f"{table}\n\n{words}\n\n{verdicts}\n\n{again}"
 
@@ -220,11 +200,11 @@ def _bars(found: Iterable[Mapping[str, Any]]) -> str:
         measured = "not measured"
         if bar["measured"] is not None:
             spread = f" ({bar['spread']})" if bar["spread"] else ""
-            measured = f"{_digits(bar['measured'])} {unit}{spread}"
+            measured = f"{digits(bar['measured'])} {unit}{spread}"
         against = f" ({bar['against']})" if bar["against"] else ""
         limit = f"{sign} {bar['limit']:g} {unit}"
         rows.append((bar["name"] + against, limit, measured, "yes" if bar["met"] else "**no**"))
-    return _table(("", "limit", "measured", "met"), rows, right={1, 2})
+    return markdown_table(("", "limit", "measured", "met"), rows, right={1, 2})
 
 
 def _times_as_fast(result: Mapping[str, Any], batch: int, peers: Sequence[str]) -> str:
@@ -232,7 +212,8 @@ def _times_as_fast(result: Mapping[str, Any], batch: int, peers: Sequence[str]) 
     return "" if bar.measured is None else f"{bar.measured:.2f} ({bar.spread})"
 
 
-def _where(environment: Mapping[str, Any]) -> str:
+def where(environment: Mapping[str, Any]) -> str:
+    """What a result was measured on, with the packages that matter and the day."""
     day = environment["time"].partition("T")[0]
     packages = environment["packages"]
     shown = {"onnxruntime-gpu": "ONNX Runtime", "tensorflow": "TensorFlow", "torch": "torch"}
@@ -240,14 +221,17 @@ def _where(environment: Mapping[str, Any]) -> str:
     return f"{summary_line(dict(environment))}; {', '.join(versions)}; {day}."
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
     """Three digits that matter."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> str:
+def markdown_table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()
+) -> str:
+    """A table in Markdown; ``right`` are the columns of numbers."""
     at_right = set(right)
     rule = ["---:" if index in at_right else "---" for index in range(len(head))]
     lines = [head, rule, *rows]

@@ -58,6 +58,7 @@ def results(tmp_path: Path) -> Path:
             json.dumps({"environment": ENVIRONMENT, "bars": [bar]})
         )
     cost = {
+        "network": "vgg16",
         "title": "VGG16",
         "seconds": 31.2,
         "peak_bytes": 2_500_000_000,
@@ -92,6 +93,31 @@ def test_every_table_can_be_made_of_its_results(results: Path) -> None:
     assert "A Processor, 2 cores; ONNX Runtime 1.31.1, torch 2.15.0; 2026-01-02" in str(
         made["bars"]
     )
+
+
+def test_the_table_of_networks_tells_the_certificate_of_each(results: Path) -> None:
+    def joint(reference: str, engine: str, max_p: float) -> dict[str, object]:
+        return {"reference": reference, "engine": engine, "max_p": max_p, "images": 400}
+
+    certificate = {
+        "passed": True,
+        "comparisons": [
+            joint("vgg16 in its own framework", "vgg16.onnx", 4.36e-6),
+            joint("vgg16 in its own framework", "vgg16.fp16.onnx", 7e-3),
+            joint("vgg16.onnx", "vgg16.fp16.onnx", 0.5),
+            joint("vgg16 in its own framework", "vgg16.fp16.onnx rounded", 8.04e-3),
+        ],
+    }
+    one = {"network": "vgg16", "weights": "random", "certificate": certificate}
+    found = {"environment": ENVIRONMENT, "command": "measure it", "networks": [one]}
+    path = results / "certificates.json"
+    path.write_text(json.dumps(found))
+    table = str(make_table("networks", results))
+    assert "| `random` | 400 | 4.4e-06 | 8.0e-03 |" in table
+    assert "`measure it`" in table
+    certificate["passed"] = False
+    path.write_text(json.dumps(found))
+    assert "| `random` **failed** | 400 |" in str(make_table("networks", results))
 
 
 def test_a_clips_table_tells_speed_stages_and_verdicts(tmp_path: Path) -> None:
