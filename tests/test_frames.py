@@ -19,10 +19,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
+from published import SHARED
 
 from runtime.engine_info import Preprocessing
 from runtime.errors import ImageError
 from runtime.frames import MAX_PIXELS, load_image, to_frame
+from zoo.catalog import CARDS
 
 NEAREST = Preprocessing(12, 10, "nearest")
 AS_IS = Preprocessing(24, 30, "nearest")
@@ -469,8 +471,28 @@ np.savez(sys.argv[1], **{
 """
 
 
+NO_KERAS = pytest.mark.skipif(
+    find_spec("keras") is None, reason="Keras is not installed (extra 'keras')"
+)
+
+
+def same_as_keras(folder: Path, files: list[Path], sizes: list[tuple[int, int]]) -> None:
+    """`to_frame` gives the pixels of Keras' own loader, stretched to these heights and widths."""
+    cases = [(file, size) for file in files for size in sizes]
+    output = folder / "keras.npz"
+    specs = [f"{file}:{height}:{width}" for file, (height, width) in cases]
+    subprocess.run([sys.executable, "-c", KERAS, str(output), *specs], check=True)
+    with np.load(output) as theirs:
+        for index, (file, (height, width)) in enumerate(cases):
+            for resize in ("nearest", "bilinear"):
+                ours = to_frame(file, Preprocessing(height, width, resize))
+                np.testing.assert_array_equal(
+                    ours, theirs[f"{resize} {index}"], f"{file.name} {height} {width} {resize}"
+                )
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("keras") is None, reason="Keras is not installed (extra 'keras')")
+@NO_KERAS
 def test_resize_is_that_of_keras(tmp_path: Path) -> None:
     """The same pixels as Keras' own loader, for all kinds of files it reads alike."""
     photograph = Image.fromarray(rng.integers(0, 256, (301, 257, 3), np.uint8))
@@ -485,18 +507,20 @@ def test_resize_is_that_of_keras(tmp_path: Path) -> None:
         save(tmp_path / "one.png", Image.new("RGB", (1, 1), (9, 8, 7))),
         save(tmp_path / "as-is.png", photograph.resize((256, 256))),
     ]
-    sizes = [(256, 256), (300, 299), (31, 17)]
-    cases = [(file, size) for file in files for size in sizes]
-    output = tmp_path / "keras.npz"
-    specs = [f"{file}:{height}:{width}" for file, (height, width) in cases]
-    subprocess.run([sys.executable, "-c", KERAS, str(output), *specs], check=True)
-    with np.load(output) as theirs:
-        for index, (file, (height, width)) in enumerate(cases):
-            for resize in ("nearest", "bilinear"):
-                ours = to_frame(file, Preprocessing(height, width, resize))
-                np.testing.assert_array_equal(
-                    ours, theirs[f"{resize} {index}"], f"{file.name} {height} {width} {resize}"
-                )
+    same_as_keras(tmp_path, files, [(256, 256), (300, 299), (31, 17)])
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@NO_KERAS
+def test_resize_is_that_of_keras_on_photographs(tmp_path: Path) -> None:
+    assert SHARED is not None  # the marker has skipped the test otherwise
+    photographs = sorted((SHARED / "images" / "photos").iterdir())
+    keras = {card.preprocessing for card in CARDS if card.framework == "keras"}
+    sizes = sorted({(how.height, how.width) for how in keras})
+    assert len(photographs) >= 3
+    assert sizes == [(256, 256), (299, 299)]
+    same_as_keras(tmp_path, photographs, sizes)
 
 
 @pytest.mark.weights

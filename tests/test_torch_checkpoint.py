@@ -182,6 +182,22 @@ def test_empty_truncated_and_foreign_files_are_named(tmp_path):
             read_checkpoint(path)
 
 
+def test_files_of_another_framework_are_told_what_they_are(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    meso4 = ((3, 3, 3, 8), (5, 5, 8, 16), (5, 5, 16, 16), (5, 5, 8, 8), (1024, 16), (16, 1))
+    path = tmp_path / "keras.pth"
+    with h5py.File(path, "w") as file:
+        for index, shape in enumerate(meso4):
+            file[f"layer_{index}"] = np.zeros(shape, np.float32)
+    with pytest.raises(WeightsError, match="cannot be read as a PyTorch checkpoint") as refused:
+        read_checkpoint(path)
+    assert "Meso4 (Keras)" in refused.value.why
+    scripted = tmp_path / "scripted.pth"
+    torch.jit.script(nn.Linear(3, 2)).save(scripted)
+    with pytest.raises(WeightsError, match="TorchScript"):
+        read_checkpoint(scripted)
+
+
 def test_what_holds_no_state_dict_is_refused_with_its_keys(tmp_path):
     for content, said in (
         ({"epoch": 3, "lr": 0.1}, "epoch, lr"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import PurePosixPath
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
 from urllib.parse import urldefrag
 
 import pytest
@@ -19,7 +20,8 @@ SPDX = {"Apache-2.0", "MIT", "BSD-3-Clause", "none stated"}
 def test_every_entry_is_whole(entry):
     assert re.fullmatch(r"https://[\w.-]+/\S+", entry.url)
     assert entry.url.endswith(f"/{entry.name}")
-    assert re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
+    digits = {"sha256": 64, "md5": 32}[entry.hash_kind]
+    assert re.fullmatch(rf"[0-9a-f]{{{digits}}}", entry.hash)
     assert entry.bytes > 0
     assert entry.licence in SPDX
     assert entry.source.startswith("https://")
@@ -34,6 +36,27 @@ def test_the_hash_is_the_one_in_torchvision_s_file_names():
     assert len(named) == 3
     for entry in named:
         assert entry.sha256.startswith(entry.name.rpartition("-")[2].removesuffix(".pth"))
+
+
+@pytest.mark.parametrize("hashes", [{}, {"sha256": "0" * 64, "md5": "0" * 32}])
+def test_an_entry_has_one_hash_and_no_more(hashes):
+    with pytest.raises(ValueError, match="needs one of sha256 and md5"):
+        manifest.Entry("a.h5", "https://example.org/a.h5", 1, "MIT", "here", **hashes)
+
+
+def test_an_md5_stands_only_where_keras_publishes_nothing_else():
+    """And it is the one in Keras' own source, for the file of that name."""
+    (entry,) = [e for e in manifest.entries().values() if e.hash_kind == "md5"]
+    keras = find_spec("keras")
+    if keras is None:
+        pytest.skip("Keras is not installed (extra 'keras')")
+    source = Path(keras.origin).parent / "src" / "applications" / "inception_resnet_v2.py"
+    # Its strings are broken over lines; what lies between them is dropped.
+    text = re.sub(r'"\s+"', "", source.read_text("utf-8"))
+    (folder,) = re.findall(r'BASE_WEIGHT_URL = \(\s*"([^"]+)"', text)
+    assert entry.url == folder + entry.name
+    branch = text.partition(f'"{entry.name}"')[2]
+    assert re.search(r'file_hash="(\w+)"', branch)[1] == entry.md5
 
 
 def test_a_file_inside_an_archive_says_where_and_how_large_the_archive_is():
@@ -59,7 +82,7 @@ def test_the_manifest_agrees_with_the_files_that_are_here(weights_dir):
     for entry in here.values():
         path = weights_dir / entry.name
         assert path.stat().st_size == entry.bytes
-        assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
+        assert hashlib.new(entry.hash_kind, path.read_bytes()).hexdigest() == entry.hash
 
 
 def test_every_card_s_weights_are_in_the_manifest():

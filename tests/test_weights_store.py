@@ -106,10 +106,10 @@ def places(tmp_path, monkeypatch, server) -> dict[str, Path]:
     due = Entry(
         NAME,
         f"http://127.0.0.1:{server.server_port}/{NAME}",
-        hashlib.sha256(CONTENT).hexdigest(),
         len(CONTENT),
         "MIT",
         "here",
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
     )
     for module in (manifest, store):
         monkeypatch.setattr(module, "entries", lambda: {NAME: due})
@@ -150,7 +150,7 @@ def fetch_in_another_process(server) -> subprocess.Popen[str]:
     """`fetch` in a process that was told of the same folders by its environment."""
     code = (
         "import sys; from weights import manifest, store;"
-        "due = manifest.Entry(*sys.argv[1:4], int(sys.argv[4]), 'MIT', 'here');"
+        "due = manifest.Entry(*sys.argv[1:3], int(sys.argv[4]), 'MIT', 'here', sys.argv[3]);"
         "manifest.entries = store.entries = lambda: {due.name: due};"
         "print(store.fetch(due.name).origin)"
     )
@@ -358,6 +358,39 @@ def test_a_wrong_answer_is_named_and_nothing_is_left(places, server, change, wor
         store.locate(NAME)
     assert words in str(caught.value)
     assert not (places["cache"] / NAME).exists()
+
+
+@pytest.fixture
+def pinned_by_md5(places, monkeypatch) -> Entry:
+    """The manifest of one file, which is pinned by an md5 alone."""
+    due = replace(store.entry(NAME), sha256=None, md5=hashlib.md5(CONTENT).hexdigest())
+    for module in (manifest, store):
+        monkeypatch.setattr(module, "entries", lambda: {NAME: due})
+    return due
+
+
+def test_a_file_pinned_by_md5_is_fetched_and_has_a_sha256(places, server, pinned_by_md5):
+    fetched, found = store.fetch(NAME), store.locate(NAME)
+    assert (fetched.origin, found.origin) == ("download", "cache")
+    for file in (fetched, found):
+        assert file.sha256 == hashlib.sha256(CONTENT).hexdigest(), "of the file, for the sidecar"
+    assert len(server.requests) == 1
+    assert store.check()[0].status == "ok"
+
+
+def test_another_md5_is_refused_wherever_the_file_comes_from(places, server, pinned_by_md5):
+    server.content = CONTENT[:-1] + b"x"
+    with pytest.raises(WeightsError, match="other bytes than the published ones") as caught:
+        store.fetch(NAME)
+    assert f"md5 {pinned_by_md5.md5}" in caught.value.why
+    assert not (places["cache"] / NAME).exists()
+    (places["env"] / NAME).write_bytes(server.content)
+    other = hashlib.md5(server.content).hexdigest()
+    with pytest.raises(WeightsError, match="not the published file") as caught:
+        store.locate(NAME)
+    assert caught.value.why == f"its md5 is {other}, {pinned_by_md5.md5} is due"
+    (status,) = store.check()
+    assert (status.status, status.problem) == ("damaged", caught.value.why)
 
 
 def assert_way_out(error: WeightsError, server, places) -> None:

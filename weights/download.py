@@ -180,7 +180,7 @@ def _retrieve(due: Entry, folder: Path, downloader: ResumingDownloader) -> Path:
     return Path(
         pooch.retrieve(
             due.url,
-            known_hash=f"sha256:{due.sha256}",
+            known_hash=f"{due.hash_kind}:{due.hash}",
             fname=due.name,
             path=folder,
             downloader=downloader,

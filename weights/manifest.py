@@ -16,6 +16,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+#: By which a file is pinned, as `hashlib` and pooch call them.
+HashKind = Literal["sha256", "md5"]
+
 MANIFEST = Path(__file__).with_name("manifest.toml")
 
 
@@ -27,10 +30,12 @@ class Entry:
         name: its file name.
         url: where its authors publish it; of a file inside a zip archive, that archive's
             URL, ``#``, and the path inside.
-        sha256: of its bytes, 64 hexadecimal digits.
         bytes: its size.
         licence: SPDX identifier, or ``none stated``.
         source: repository and revision.
+        sha256: of its bytes, 64 hexadecimal digits.
+        md5: of its bytes, 32 hexadecimal digits, where its authors publish no better one.
+            Exactly one of the two is given.
         needs: what reads it; ``None`` where that is not known.
         use: ``network`` (weights that a network can do without, with random ones) or
             ``faces`` (a face detector).
@@ -39,13 +44,30 @@ class Entry:
 
     name: str
     url: str
-    sha256: str
     bytes: int
     licence: str
     source: str
+    sha256: str | None = None
+    md5: str | None = None
     needs: Literal["keras", "torch", "onnx"] | None = None
     use: Literal["network", "faces"] = "network"
     archive_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.sha256 is None) == (self.md5 is None):
+            raise ValueError(f"{self.name} of the manifest needs one of sha256 and md5")
+
+    @property
+    def hash_kind(self) -> HashKind:
+        """Which hash the file is pinned by."""
+        return "sha256" if self.md5 is None else "md5"
+
+    @property
+    def hash(self) -> str:
+        """The digits of that hash."""
+        digits = self.sha256 or self.md5
+        assert digits is not None, "one of them is given"
+        return digits
 
     @property
     def transfer_bytes(self) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.errors import WeightsError
-from weights.manifest import Entry, entries, entry
+from weights.manifest import Entry, HashKind, entries, entry
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _CACHE = "cache"
@@ -28,7 +28,8 @@ class LocatedFile:
 
     Attributes:
         path: where it is.
-        sha256: verified.
+        sha256: of its bytes. The manifest's, or where that pins another hash, which the
+            file then has, computed from the file.
         origin: which place it was found in, for people.
         source, licence: from the manifest.
     """
@@ -140,9 +141,9 @@ def check() -> list[FileStatus]:
     return list_files(verify=True)
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
+def hash_of(path: Path, kind: HashKind) -> str:
+    """Hash of a file, as hexadecimal digits."""
+    digest = hashlib.new(kind)
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
@@ -173,10 +174,10 @@ def _problem(path: Path, due: Entry, read: bool) -> str | None:
     if not read:
         return None
     try:
-        found = sha256_of(path)
+        found = hash_of(path, due.hash_kind)
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
-    return None if found == due.sha256 else f"its sha256 is {found}, {due.sha256} is due"
+    return None if found == due.hash else f"its {due.hash_kind} is {found}, {due.hash} is due"
 
 
 def _status(due: Entry, verify: bool) -> FileStatus:
@@ -201,7 +202,8 @@ def _status(due: Entry, verify: bool) -> FileStatus:
 
 
 def _located(path: Path, due: Entry, origin: str) -> LocatedFile:
-    return LocatedFile(path, due.sha256, origin, due.source, due.licence)
+    sha256 = due.sha256 or hash_of(path, "sha256")
+    return LocatedFile(path, sha256, origin, due.source, due.licence)
 
 
 def _damaged(path: Path, due: Entry, origin: str, problem: str) -> WeightsError:
@@ -220,6 +222,6 @@ def _not_to_be_had(due: Entry, why: str, todo: str = "") -> WeightsError:
     ways = [todo, "put it into one of these folders", *without]
     return WeightsError(
         f"{due.name} is not on this machine and could not be fetched from {due.url}",
-        f"{why} (sha256 {due.sha256}, {due.bytes} bytes; looked in {looked})",
+        f"{why} ({due.hash_kind} {due.hash}, {due.bytes} bytes; looked in {looked})",
         ", or ".join(way for way in ways if way),
     )

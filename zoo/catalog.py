@@ -47,12 +47,14 @@ _DF = "faces from deepfake videos collected on the web (Afchar et al. 2018)"
 _F2F = "FaceForensics, Face2Face forgeries"
 
 
-def _imagenet(file: str, normalisation: Normalisation | None = None) -> WeightsCard:
-    """torchvision's published features, for a new head."""
+def _imagenet(
+    file: str, normalisation: Normalisation | None = None, by: str = "torchvision"
+) -> WeightsCard:
+    """Features that a framework publishes, for a new head."""
     return WeightsCard(
         name="imagenet",
         file=file,
-        trained_on="ImageNet, to recognise things (torchvision)",
+        trained_on=f"ImageNet, to recognise things ({by})",
         normalisation=normalisation,
         backbone=True,
     )
@@ -222,7 +224,12 @@ CARDS: tuple[ModelCard, ...] = (
         head=Head(kind="softmax"),
         parameters=54_339_810,
         trainable=54_279_266,
-        weights=(),
+        weights=(
+            _imagenet(
+                "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
+                by="Keras Applications",
+            ),
+        ),
         paper="Szegedy et al.: Inception-v4, Inception-ResNet, arXiv:1602.07261",
         source="https://keras.io/api/applications/inceptionresnetv2/",
         licence="Apache-2.0",

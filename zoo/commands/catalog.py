@@ -59,7 +59,7 @@ def weights_fetch(names: tuple[str, ...]) -> None:
 @weights.command("check")
 @JSON
 def weights_check(as_json: bool) -> None:
-    """Verify size and sha256 of every file that is there."""
+    """Verify size and hash of every file that is there."""
     from weights.store import check
     from zoo import printing
 

@@ -9,7 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from zoo.card import ModelCard
-from zoo.originals.keras_original import KerasOriginal, condition, import_keras, load_strictly
+from zoo.originals.calibration import calibration_frames
+from zoo.originals.keras_original import (
+    KerasOriginal,
+    condition,
+    condition_head,
+    import_keras,
+)
 from zoo.originals.original import WeightsChoice
 
 
@@ -26,15 +32,24 @@ def build_inception_resnet_v2(height: int, width: int) -> Any:
 def inception_resnet_v2(
     card: ModelCard, choice: WeightsChoice, fake_index: int | None
 ) -> KerasOriginal:
-    """InceptionResNetV2 with its weights; see `zoo.originals.load_original`."""
+    """InceptionResNetV2 with its weights; see `zoo.originals.load_original`.
+
+    A backbone has all of it but the head; a seeded one is put on.
+    """
     size = (card.preprocessing.height, card.preprocessing.width)
     keras = import_keras()
-    if choice.path is None:
+    backbone = choice.card is not None and choice.card.backbone
+    if choice.path is None or backbone:
         keras.utils.set_random_seed(choice.seed)
     model = build_inception_resnet_v2(*size)
     original = KerasOriginal(card, choice, model, fake_index)
     if choice.path is None:
         condition(model, size, original.normalise, choice.seed)
+    elif backbone:
+        features = keras.Model(model.inputs, model.layers[-1].input)
+        original.load_weights(choice.path, features)
+        frames = calibration_frames(*size, seed=choice.seed + 1)
+        condition_head(model, original.normalise(frames))
     else:
-        load_strictly(model, choice.path, card.title)
+        original.load_weights(choice.path)
     return original

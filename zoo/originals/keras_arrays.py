@@ -71,6 +71,42 @@ def read_keras_file(path: Path) -> KerasFile:
         ) from None
 
 
+def as_float32(path: Path, name: str, array: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
+    """An array as a network computes with it.
+
+    Args:
+        path, name: of the file and the array, for messages.
+        array: of half precision, which is widened exactly, or float64, which is rounded.
+
+    Returns:
+        The same numbers in float32, and a note on how that was done, empty where it was not.
+
+    Raises:
+        WeightsError: it holds something else than floats, or numbers that are not finite.
+    """
+    notes = {
+        "float16": "float16 weights, widened exactly",
+        "float32": "",
+        "float64": "float64 weights, rounded to float32",
+    }
+    if array.dtype.name not in notes:
+        raise WeightsError(
+            f"{path} has weights of another kind",
+            f"{name} is {array.dtype.name}, due is float32",
+            "quantised weights cannot be judged by; give those before quantisation",
+        )
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, and refused
+        plain = array.astype(np.float32, copy=False)
+    bad = int((~np.isfinite(plain)).sum())
+    if bad:
+        raise WeightsError(
+            f"{path} holds numbers that are not finite",
+            f"{name} has {bad} NaN or infinite values",
+            "its training has diverged; use another checkpoint",
+        )
+    return plain, notes[array.dtype.name]
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__
 

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from runtime.errors import MissingPackageError, WeightsError
 from weights.recognise import recognise
 from zoo.originals.calibration import calibration_frames
-from zoo.originals.keras_arrays import LayerArrays, read_keras_file
+from zoo.originals.keras_arrays import LayerArrays, as_float32, read_keras_file
 from zoo.originals.original import Original
 
 #: Spread that conditioned random weights give the logit over seeded frames. Wide
@@ -71,6 +72,16 @@ def _quiet_import() -> Iterator[None]:
 class KerasOriginal(Original):
     """A ``keras.Model`` whose last layer is a Dense with an activation."""
 
+    def load_weights(self, path: Path, model: Any = None) -> None:
+        """Put the arrays of a file into the network, see `load_strictly`.
+
+        Args:
+            path: of the file.
+            model: the part of the network that they are of; all of it by default.
+        """
+        notes = load_strictly(model or self.module, path, self.card.title)
+        self.weights = replace(self.weights, source="; ".join([self.weights.source, *notes]))
+
     def release(self) -> None:
         """See `Original.release`."""
         super().release()
@@ -89,15 +100,18 @@ class KerasOriginal(Original):
         return np.asarray(own, np.float32), (features @ kernel + bias).astype(np.float32)
 
 
-def load_strictly(model: Any, path: Path, network: str) -> None:
+def load_strictly(model: Any, path: Path, network: str) -> list[str]:
     """Put the arrays of a file into a Keras model, every one of them and no other.
 
     Layers are matched in order within their kind (convolutions with convolutions, and
     so on), as Keras itself does for files without layer names that mean anything.
 
+    Returns:
+        What was converted on the way, for people.
+
     Raises:
-        WeightsError: an array is missing, left over, of another shape or not finite; the
-            message names the first few and what the file looks like.
+        WeightsError: an array is missing, left over or of another shape (the message names
+            the first few and what the file looks like), no float, or not finite.
     """
     file = read_keras_file(path)
     mine = [layer for layer in model.layers if layer.weights]
@@ -120,17 +134,17 @@ def load_strictly(model: Any, path: Path, network: str) -> None:
         got = [a.shape for a in arrays.arrays]
         if due != got:
             wrong.append(f"misshapen: {arrays.name} has {got}, due are {due}")
+    if len(wrong) == 1:
+        _refuse_other_classes(path, network, model.layers[-1], pairs)
     if wrong:
         _refuse(path, network, wrong)
+    notes: set[str] = set()
     for layer, arrays in pairs:
-        for name, array in zip(arrays.names, arrays.arrays, strict=True):
-            if not np.isfinite(array).all():
-                raise WeightsError(
-                    f"{path} holds numbers that are not finite",
-                    f"{name} has {int((~np.isfinite(array)).sum())} NaN or infinite values",
-                    "its training has diverged; use another checkpoint",
-                )
-        layer.set_weights(list(arrays.arrays))
+        named = zip(arrays.names, arrays.arrays, strict=True)
+        plain = [as_float32(path, name, array) for name, array in named]
+        layer.set_weights([array for array, _ in plain])
+        notes.update(note for _, note in plain if note)
+    return sorted(notes)
 
 
 def _kind(shapes: list[tuple[int, ...]]) -> str:
@@ -147,6 +161,22 @@ def _kind(shapes: list[tuple[int, ...]]) -> str:
     return known.get(ranks, f"arrays of ranks {ranks}")
 
 
+def _refuse_other_classes(
+    path: Path, network: str, head: Any, pairs: list[tuple[Any, LayerArrays]]
+) -> None:
+    """Where all fits but the number of outputs, say that."""
+    for layer, arrays in pairs:
+        if layer is head and len(arrays.arrays) == 2:
+            (features, due), got = layer.weights[0].shape, arrays.arrays[0].shape
+            if got[0] == features and got[1] != due:
+                raise WeightsError(
+                    f"{path} has another number of classes",
+                    f"{arrays.names[0]} is {list(got)}: {got[1]} outputs; {network} judges by"
+                    f" {due}",
+                    f"give one trained with {due} outputs",
+                )
+
+
 def _refuse(path: Path, network: str, wrong: list[str]) -> None:
     shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
     raise WeightsError(
@@ -159,8 +189,8 @@ def _refuse(path: Path, network: str, wrong: list[str]) -> None:
 def condition(model: Any, preprocessing_size: tuple[int, int], normalise: Any, seed: int) -> None:
     """Make random weights say something: neither saturated nor constant.
 
-    BatchNorm statistics are set from a calibration batch, and the last Dense is scaled
-    so that its logits have a spread of `RANDOM_LOGIT_SPREAD` around zero.
+    BatchNorm statistics are set from a calibration batch; the head comes last, see
+    `condition_head`.
 
     Args:
         model: its last layer is a Dense.
@@ -180,7 +210,16 @@ def condition(model: Any, preprocessing_size: tuple[int, int], normalise: Any, s
     tf.function(lambda pixels: model(pixels, training=True))(values)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
+    condition_head(model, values)
 
+
+def condition_head(model: Any, values: NDArray[np.float32]) -> None:
+    """Scale and centre the last Dense: logits of spread `RANDOM_LOGIT_SPREAD` around zero.
+
+    Args:
+        model: its last layer is a Dense with random weights.
+        values: calibration batch, float32 [N, H, W, 3], normalised.
+    """
     keras = import_keras()
     head = model.layers[-1]
     features = keras.Model(model.inputs, head.input).predict_on_batch(values)

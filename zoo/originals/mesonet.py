@@ -14,7 +14,7 @@ from typing import Any, Literal
 from runtime.errors import WeightsError
 from zoo.card import ModelCard
 from zoo.originals.keras_arrays import read_keras_file
-from zoo.originals.keras_original import KerasOriginal, condition, import_keras, load_strictly
+from zoo.originals.keras_original import KerasOriginal, condition, import_keras
 from zoo.originals.original import WeightsChoice
 
 Activation = Literal["relu", "elu", "lrelu"]
@@ -127,7 +127,7 @@ def _load(
     if choice.path is None:
         condition(model, size, original.normalise, choice.seed)
     else:
-        load_strictly(model, choice.path, card.title)
+        original.load_weights(choice.path)
     return original
 
 
