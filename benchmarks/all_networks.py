@@ -37,7 +37,8 @@ _GPU_BATCHES = (1, 8, 32, 128)
 def bench_all(
     request: BenchRequest,
     progress: Progress,
-    show: Callable[[BenchResult, list[Path]], None],
+    show: Callable[[BenchResult], None],
+    wrote: Callable[[list[Path]], None],
     networks: Sequence[str] = (),
 ) -> bool:
     """Measure each network of the zoo against all peers that fit.
@@ -48,7 +49,7 @@ def bench_all(
         request: duration and threads; its engine is not looked at. Batches, where given,
             hold for every network. ``out`` is `RESULTS` where not given.
         progress: see `run_bench`.
-        show: called with each network's result and its files.
+        show, wrote: called with each network's result, and with its files.
         networks: names of those that are wanted; all by default.
 
     Returns:
@@ -72,13 +73,14 @@ def bench_all(
                 ),
                 progress,
             )
+        show(result)
         stem = f"{card.name}.{where}"
         if request.out is not None:
             files = write_result(result, folder, stem)
         else:  # what the README is made of; the repository keeps no page
             picture = draw_plot(result) if result.figures else b""
             files = write_files(folder, stem, {".json": result.to_json(), ".png": picture})
-        show(result, files)
+        wrote(files)
         if result.interrupted:
             whole = False
             break

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import ENGINE
-from benchmarks.result import BenchResult, read_result
+from benchmarks.result import BenchResult, EngineRecord, read_result
 from runtime.errors import ZooError
 
 
@@ -68,6 +68,35 @@ def read_baseline(path: Path, fail_below: float | None) -> dict[str, Any]:
     return data
 
 
+def check_comparable(
+    engine: EngineRecord, batches: tuple[int, ...] | None, old: dict[str, Any]
+) -> None:
+    """See that there is something to compare, before minutes are spent on measuring.
+
+    Args:
+        engine: that is to be measured.
+        batches: sizes that were asked for, ``None`` in a sweep.
+        old: see `read_baseline`.
+
+    Raises:
+        ZooError: the earlier run is one of another network, or of none of these sizes.
+    """
+    network = old["engine"].get("network")
+    if network != engine.network:
+        raise ZooError(
+            f"the earlier run measured {network}, {engine.file} is {engine.network}",
+            "the speed of two networks says nothing about either",
+            f"give a --baseline of {engine.network}",
+        )
+    before = _throughput(old)
+    if batches is not None and not set(batches) & set(before):
+        raise ZooError(
+            "the earlier run has none of these batch sizes",
+            f"it has {', '.join(map(str, before))}",
+            f"--batch {','.join(map(str, before))}",
+        )
+
+
 def compare_with_baseline(
     result: BenchResult, old: dict[str, Any], fail_below: float | None
 ) -> BaselineComparison:
@@ -96,7 +125,8 @@ def compare_with_baseline(
     was, environment = old["engine"], old.get("environment", {})
     backend = result.settings.get("backend")
     pairs = {
-        "network": (was.get("network"), result.engine.network),
+        "kind of engine": (was.get("kind"), result.engine.kind),
+        "weights": (was.get("weights"), result.engine.weights),
         "precision": (was.get("precision"), result.engine.precision),
         "CPU": (environment.get("cpu"), result.environment["cpu"]),
         "cores": (environment.get("cores"), result.environment["cores"]),

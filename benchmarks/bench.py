@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import count
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.ceiling import measure_ceiling
-from benchmarks.environment import describe_machine, read_gpus
+from benchmarks.environment import describe_machine, processor_use, read_gpus
 from benchmarks.peers import ENGINE, ENGINE_KIND, PEERS, unfit
 from benchmarks.peers.peer import Job, PeerMissingError
 from benchmarks.plain import make_plain
@@ -32,23 +32,42 @@ GROWTH = 1.05
 LARGEST = 1024
 #: P(fake) of peers in the engine's precision must agree to this; else they run another network.
 _APART = 2e-2
+#: Above this share of the processor others' work shows in the figures.
+_BUSY = 0.2
 
 
-def run_bench(request: BenchRequest, progress: Progress = lambda step: None) -> BenchResult:
+def run_bench(
+    request: BenchRequest,
+    progress: Progress = lambda step: None,
+    opened: Callable[[EngineRecord], None] = lambda record: None,
+) -> BenchResult:
     """Measure an engine and the peers it is to be compared with.
 
     A keyboard interrupt ends the run; what was measured is returned (`interrupted`).
 
+    Args:
+        request: what is to be measured.
+        progress: called with each step.
+        opened: called with the engine before anything is measured; what it raises ends the
+            run.
+
     Raises:
-        ZooError: the engine is not there, not ours, or does not take such batches; the
-            output folder cannot be written to.
+        ZooError: the engine is not there, not ours, or does not take such batches; neither
+            it nor the first batch fits in memory; the output folder cannot be written to.
         KeyboardInterrupt: nothing had been measured yet.
     """
     if request.out is not None:
         check_folder(request.out)
     _check_gpu(request)
+    progress(Step("looking at the machine"))
     environment = describe_machine()
+    environment["others_use"] = processor_use()
     run = Run(request, progress)
+    if environment["others_use"] > _BUSY:
+        run.warnings.append(
+            f"other programs took {environment['others_use']:.0%} of the processor before the "
+            "run: all figures suffer"
+        )
     interrupted = False
     with ExitStack() as stack:
         progress(Step("opening the engine"))
@@ -61,12 +80,19 @@ def run_bench(request: BenchRequest, progress: Progress = lambda step: None) -> 
             backend=request.backend,
             gpu=request.device,
         )
-        engine = stack.enter_context(Worker(job))
+        try:
+            engine = stack.enter_context(Worker(job))
+            ours = engine.scores()
+        except OutOfMemoryError as error:
+            raise EngineError(
+                f"{request.engine} does not fit in memory", str(error), "end other programs"
+            ) from None
         record = _describe(request.engine, engine.info)
         _check_batches(request.batches, request.engine, engine.info)
+        opened(record)
         run.workers[ENGINE] = engine
         try:
-            _open_peers(run, engine, stack)
+            _open_peers(run, engine, ours, stack)
             _measure_ceiling(run, record)
             for batch in _sizes(run, engine.info, record.kind):
                 if not measure_batch(run, batch):
@@ -144,11 +170,10 @@ def _check_batches(batches: tuple[int, ...] | None, path: Path, info: EngineInfo
             )
 
 
-def _open_peers(run: Run, engine: Worker, stack: ExitStack) -> None:
+def _open_peers(run: Run, engine: Worker, ours: Sequence[float], stack: ExitStack) -> None:
     """Start a process for each peer; one that cannot be had is named with the reason."""
     request, info = run.request, engine.info
     device: Literal["cpu", "cuda"] = "cuda" if request.on_gpu else "cpu"
-    ours = engine.scores()
     run.records.append(PeerRecord(ENGINE, engine.title, engine.scope, engine.start_seconds))
     plain: Path | None = None
     no_plain = ""
@@ -220,7 +245,8 @@ def _sizes(run: Run, info: EngineInfo, kind: str) -> Iterator[int]:
     for power in count():
         batch = least << power
         if batch > most:
-            run.stopped = f"the sweep ended at the largest batch, {most}"
+            limit = "the profile's largest batch" if builder else "the largest batch of a sweep"
+            run.stopped = f"the sweep ended at batch {batch // 2}: {limit} is {most}"
             return
         yield batch
         throughput = next(f for f in reversed(run.figures) if f.peer == ENGINE).images_per_s

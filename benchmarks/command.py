@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.baseline import compare_with_baseline, read_baseline
+from benchmarks.baseline import check_comparable, compare_with_baseline, read_baseline
 from benchmarks.bench import run_bench
 from benchmarks.peers import parse_peers
 from benchmarks.peers.peer import Source
@@ -58,7 +58,11 @@ def bench(
         )
         with report.live_progress(quiet=False) as progress:
             whole = bench_all(
-                request, progress, lambda r, f: report.print_result(r, False, f), network
+                request,
+                progress,
+                lambda result: report.print_result(result, False),
+                report.print_files,
+                network,
             )
         return 0 if whole else 130
     if network:
@@ -69,9 +73,17 @@ def bench(
     request = BenchRequest(engine, batches, source, duration, threads, peers, out, backend, device)
     old = None if baseline is None else read_baseline(baseline, fail_below)
     with report.live_progress(quiet=as_json) as progress:
-        result = run_bench(request, progress)
-    files = [] if out is None else write_result(result, out, f"{engine.stem}.bench")
-    report.print_result(result, as_json, files)
+        result = run_bench(
+            request,
+            progress,
+            lambda record: None if old is None else check_comparable(record, batches, old),
+        )
+    # Printed before it is written: a disk that is full by now takes no figures with it.
+    report.print_result(result, as_json)
+    if out is not None:
+        files = write_result(result, out, f"{engine.stem}.bench")
+        if not as_json:
+            report.print_files(files)
     if result.interrupted:
         return 130
     if old is None:

@@ -68,6 +68,14 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def processor_use(seconds: float = 0.5) -> float:
+    """Share of all processors that is in use while this program waits, 0 to 1.
+
+    Says more than the load, which still counts what ended a minute ago.
+    """
+    return float(import_psutil().cpu_percent(seconds)) / 100
+
+
 def import_psutil() -> Any:
     """The package that tells memory and processes of any system.
 

@@ -9,16 +9,23 @@ from html import escape
 from benchmarks.result import BenchResult, Figure
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto;
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 78rem; margin: 2rem auto;
        padding: 0 1rem; color: #222; background: #fff; }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 img { width: 100%; height: auto }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd }
-th:first-child, td:first-child, .words td, .words th { text-align: left; white-space: normal }
+th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
+th:first-child, td:first-child, .words td, .words th { text-align: left }
+.words td, .words th { white-space: normal }
 tr.engine { font-weight: 600 } .warning { color: #9a3b00 }
 """
+
+_LEGEND = (
+    "images/s: images over the time of all calls. p50 to mean: time of a single call. varies: "
+    "standard deviation over mean. resident MB: memory of the program's process. engine is: how "
+    "many times as fast the engine is, median of the ratios of each round, 95 % interval."
+)
 
 
 def draw_page(result: BenchResult, picture: bytes | None) -> str:
@@ -48,11 +55,15 @@ def draw_page(result: BenchResult, picture: bytes | None) -> str:
         "max ms",
     )
     head += ("mean ms", "varies", "calls", "resident MB", "GPU MB", "engine is")
-    parts.append("<h2>Figures</h2>" + _table(head, [_row(f) for f in result.figures]))
-    bound = [(f"batch {f.batch}", f.bound) for f in result.figures if f.bound]
+    on_gpu = any(f.device_bytes for f in result.figures)
+    shown = [i for i, name in enumerate(head) if on_gpu or name != "GPU MB"]
+    cells = [[row[i] for i in shown] for row in map(_row, result.figures)]
+    parts.append("<h2>Figures</h2>" + _table([head[i] for i in shown], cells))
+    parts.append(f"<p>{_LEGEND}</p>")
+    bound = [(f"batch {f.batch}", f.bound, *_rates(f)) for f in result.figures if f.bound]
     phased = [f for f in result.figures if f.phases is not None]
     if bound:
-        parts.append("<h2>Bound by</h2>" + _table(("", ""), bound, "words"))
+        parts.append("<h2>Bound by</h2>" + _table(("", "", "achieved", ""), bound, "words"))
     if phased:
         rows = [_phases(f) for f in phased]
         names = ("batch", "enqueue ms", "host to device ms", "compute ms", "device to host ms")
@@ -92,6 +103,15 @@ def _row(figure: Figure) -> tuple[str, ...]:
         f"{figure.resident_bytes / 1e6:,.0f}",
         "" if figure.device_bytes is None else f"{figure.device_bytes / 1e6:,.0f}",
         "" if ratio is None else f"{ratio.median:.2f}x ({ratio.low:.2f} to {ratio.high:.2f})",
+    )
+
+
+def _rates(figure: Figure) -> tuple[str, str]:
+    if figure.operations_per_s is None or figure.bytes_per_s is None:
+        return "", ""
+    return (
+        f"{figure.operations_per_s / 1e9:,.1f} G operations/s",
+        f"{figure.bytes_per_s / 1e9:,.1f} GB/s",
     )
 
 

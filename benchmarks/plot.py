@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.environment import summary_line
@@ -28,6 +30,9 @@ _COLOURS = (
 _MARKERS = "osD^vPX*"
 _DOTS_PER_INCH = 150
 _LEAST_SPAN = 8.0
+#: Height of a line of small print, as a share of the picture's.
+_LINE = 0.026
+_LINE_LENGTH = 120
 
 
 def draw_plot(result: BenchResult) -> bytes:
@@ -43,7 +48,7 @@ def draw_plot(result: BenchResult) -> bytes:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    style: Any = {"font.size": 11, "axes.titlesize": 12, "axes.titleweight": "bold"}
+    style: Any = {"font.size": 13, "axes.titlesize": 14, "axes.titleweight": "bold"}
     with plt.rc_context(style):
         figure, (left, right) = plt.subplots(1, 2, figsize=(12.8, 7.2))
         names = [p.name for p in result.peers if result.of(p.name)]
@@ -68,12 +73,12 @@ def draw_plot(result: BenchResult) -> bytes:
                 axes.spines[side].set_visible(False)
         left.set_title("Throughput, higher is better")
         left.set_ylabel("images/s")
-        right.set_title("Latency of a call, lower is better (p50; band: to p99)")
-        right.set_ylabel("milliseconds")
+        right.set_title("Latency (p50, band to p99), lower is better")
+        right.set_ylabel("milliseconds a call")
         precision = engine.precision.upper()
         untrained = "" if engine.trained else " (untrained)"
         title = f"{engine.title} {precision}{untrained}: {engine.file}"
-        figure.text(0.5, 0.955, title, ha="center", fontsize=16, weight="bold")
+        figure.text(0.5, 0.955, title, ha="center", fontsize=18, weight="bold")
         machine = summary_line(result.environment)
         figure.text(
             0.5,
@@ -83,13 +88,38 @@ def draw_plot(result: BenchResult) -> bytes:
             color="#555555",
         )
         handles, labels = left.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="lower center", ncols=min(2, len(labels)), frameon=False)
+        scopes = _scopes(result, names)
+        foot = 0.015 + _LINE * len(scopes)
+        figure.text(
+            0.5, 0.012, "\n".join(scopes), ha="center", fontsize=10.5, color="#555555", va="bottom"
+        )
+        figure.legend(
+            handles,
+            labels,
+            loc="lower center",
+            bbox_to_anchor=(0.5, foot),
+            ncols=min(2, len(labels)),
+            frameon=False,
+            fontsize=12,
+        )
         rows = -(-len(labels) // 2)
-        figure.tight_layout(rect=(0, 0.02 + 0.035 * rows, 1, 0.91))
+        figure.tight_layout(rect=(0, 0.02 + foot + 0.034 * rows, 1, 0.91))
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=_DOTS_PER_INCH)
         plt.close(figure)
     return picture.getvalue()
+
+
+def _scopes(result: BenchResult, names: Sequence[str]) -> list[str]:
+    """What is timed of which curves, in lines; only once where it is the same of all."""
+    curves: dict[str, list[str]] = {}
+    for peer in result.peers:
+        if peer.name in names:
+            curves.setdefault(peer.scope, []).append(peer.name)
+    words = [
+        f"{'timed' if len(curves) == 1 else ', '.join(of)}: {scope}" for scope, of in curves.items()
+    ]
+    return [line for text in words for line in textwrap.wrap(text, _LINE_LENGTH)]
 
 
 def _draw(left: Axes, right: Axes, result: BenchResult, name: str, index: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -52,7 +53,7 @@ def live_progress(quiet: bool) -> Iterator[Report]:
         yield report
 
 
-def print_result(result: BenchResult, as_json: bool, files: Sequence[Path] = ()) -> None:
+def print_result(result: BenchResult, as_json: bool) -> None:
     """The table, what the engine is bound by, and what else has to be known."""
     if as_json:
         out.file.write(json.dumps(json.loads(result.to_json()), indent=2) + "\n")
@@ -64,6 +65,7 @@ def print_result(result: BenchResult, as_json: bool, files: Sequence[Path] = ())
     out.print(f"[dim]{escape(summary_line(result.environment))}[/dim]")
     out.print()
     out.print(_figures(result.figures))
+    out.print(f"[dim]{_legend(result.figures)}[/dim]")
     _print_ratios(result)
     _print_phases(result)
     out.print()
@@ -73,9 +75,9 @@ def print_result(result: BenchResult, as_json: bool, files: Sequence[Path] = ())
     for peer in result.peers:
         scopes.setdefault(peer.scope, []).append(f"{peer.name} [dim]{escape(peer.title)}[/dim]")
     for scope, peers in scopes.items():
-        out.print(f"  {escape(scope)}", soft_wrap=True)
+        _print_indented(2, escape(scope))
         for words in peers:
-            out.print(f"    {words}", soft_wrap=True)
+            _print_indented(4, words)
     for name, reason in result.missing.items():
         out.print(f"[yellow]missing[/yellow] {name}: {escape(reason)}")
     if result.stopped:
@@ -84,8 +86,17 @@ def print_result(result: BenchResult, as_json: bool, files: Sequence[Path] = ())
         out.print(f"[yellow]warning[/yellow] {escape(warning)}")
     if result.interrupted:
         out.print("[yellow]broken off[/yellow]: these are the figures that there were")
+
+
+def print_files(files: Sequence[Path]) -> None:
+    """The files of a run; a path is never broken, so that it can be copied."""
     for file in files:
         out.print(f"wrote {escape(str(file))}", soft_wrap=True)
+
+
+def _print_indented(columns: int, markup: str) -> None:
+    """What does not fit into a line goes on in the next one, as far to the right."""
+    out.print(Padding(markup, (0, 0, 0, columns)))
 
 
 def print_baseline(comparison: BaselineComparison) -> None:
@@ -141,6 +152,15 @@ def _figures(figures: Sequence[Figure]) -> Table:
     return table
 
 
+def _legend(figures: Sequence[Figure]) -> str:
+    on_gpu = any(figure.device_bytes for figure in figures)
+    memory = "GPU MB: device memory" if on_gpu else "MB: resident memory"
+    return (
+        "images/s: over the time of all calls; p50 to mean: ms of a call; cv: standard\n"
+        f"deviation / mean; {memory} of the program's process"
+    )
+
+
 def _print_ratios(result: BenchResult) -> None:
     compared = [f for f in result.figures if f.times_as_fast is not None]
     if not compared:
@@ -173,10 +193,10 @@ def _print_bounds(result: BenchResult) -> None:
     for figure in result.of(ENGINE):
         if not figure.bound:
             continue
-        out.print(f"  batch {figure.batch}: {figure.bound}", soft_wrap=True)
+        _print_indented(2, f"batch {figure.batch}: {figure.bound}")
         if figure.operations_per_s is not None and figure.bytes_per_s is not None:
             rates = figure.operations_per_s / 1e9, figure.bytes_per_s / 1e9
-            out.print(f"    [dim]achieved {rates[0]:,.1f} Gop/s, {rates[1]:,.1f} GB/s[/dim]")
+            _print_indented(4, f"[dim]achieved {rates[0]:,.1f} Gop/s, {rates[1]:,.1f} GB/s[/dim]")
 
 
 def _print_phases(result: BenchResult) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.peers.peer import Source
 from runtime.backend_names import ON_CPU, BackendName, choose_backend
 from runtime.errors import ZooError
+
+#: More threads than so many for each processor are a slip of the finger, and could take the
+#: machine down: every peer starts them.
+_THREADS_A_PROCESSOR = 16
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,13 @@ class BenchRequest:
             )
         if self.threads is not None and self.threads < 1:
             raise ZooError(f"{self.threads} threads cannot run anything", "", "--threads 1 or more")
+        processors = os.cpu_count() or 1
+        if self.threads is not None and self.threads > _THREADS_A_PROCESSOR * processors:
+            raise ZooError(
+                f"{self.threads} threads are too many for {processors} processors",
+                "every peer starts as many",
+                f"--threads {processors}",
+            )
 
 
 def parse_batches(text: str) -> tuple[int, ...]:

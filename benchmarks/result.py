@@ -150,12 +150,14 @@ class BenchResult:
         latency = asdict(figure.latency)
         variation = latency.pop("variation")
         phases = asdict(figure.phases) if figure.phases is not None else {}
-        ratio = figure.times_as_fast
+        ratio, gpus = figure.times_as_fast, self.environment["gpus"]
         scope = next((p.scope for p in self.peers if p.name == figure.peer), "")
         return {
             "network": self.engine.network,
             "engine": self.engine.file,
             "sha256": self.engine.sha256,
+            "precision": self.engine.precision,
+            "weights": self.engine.weights,
             "peer": figure.peer,
             "batch": figure.batch,
             "images_per_s": figure.images_per_s,
@@ -175,11 +177,19 @@ class BenchResult:
             "engine_times_as_fast_low": ratio and ratio.low,
             "engine_times_as_fast_high": ratio and ratio.high,
             "scope": scope,
-            "cpu": self.environment["cpu"],
-            "gpu": "; ".join(gpu["name"] for gpu in self.environment["gpus"]),
-            "time": self.environment["time"],
-            "commit": self.environment["commit"],
+            "from": self.source,
+            "threads": self.settings["threads"],
+            "gpu": "; ".join(gpu["name"] for gpu in gpus),
+            "driver": "; ".join(sorted({gpu["driver"] for gpu in gpus})),
+            **{name: _words(value) for name, value in self.environment.items() if name != "gpus"},
         }
+
+
+def _words(value: Any) -> Any:
+    """A cell of a part of the environment: versions behind each other."""
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {part}" for name, part in value.items())
+    return value
 
 
 def check_folder(folder: Path) -> None:

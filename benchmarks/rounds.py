@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from benchmarks.bound import bound_by
 from benchmarks.ceiling import Ceiling
 from benchmarks.peers import ENGINE
+from benchmarks.phases import Phases
 from benchmarks.request import BenchRequest
 from benchmarks.result import Figure, PeerRecord
 from benchmarks.stats import ratio_of_rounds, summarise
@@ -82,7 +83,7 @@ def measure_batch(run: Run, batch: int) -> bool:
                 rounds[name].append(measured)
             if not fits:
                 break
-        phases = run.workers[ENGINE].phases(batch) if fits else None
+        phases = _phases(run, batch) if fits else None
     except KeyboardInterrupt:
         _finish(run, batch, rounds)
         raise
@@ -103,14 +104,26 @@ def measure_batch(run: Run, batch: int) -> bool:
     return fits
 
 
+def _phases(run: Run, batch: int) -> Phases | None:
+    """The parts of a batch on a GPU; they need memory of their own, and may not get it."""
+    try:
+        return run.workers[ENGINE].phases(batch)
+    except (OutOfMemoryError, EngineError) as error:
+        reason = error.why or error.what if isinstance(error, EngineError) else str(error)
+        run.warnings.append(f"the parts of a batch of {batch} could not be timed: {reason}")
+        return None
+
+
 def _give_up(run: Run, name: str, batch: int, error: OutOfMemoryError | EngineError) -> None:
     """A peer that fails leaves the run; the engine ends it."""
     reason = error.why or error.what if isinstance(error, EngineError) else str(error)
     no_memory = isinstance(error, OutOfMemoryError)
     what = f"a batch of {batch} does not fit in memory" if no_memory else f"batch {batch} failed"
     if name == ENGINE:
-        if not no_memory and not run.figures:
-            raise error
+        if not run.figures:
+            if isinstance(error, EngineError):
+                raise error
+            raise EngineError(what, reason, "a smaller --batch")
         run.stopped = f"{what}: {reason}"
         return
     run.warnings.append(f"{name}: {what}: {reason}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fakes import peers as fakes
+from quiet import on_a_quiet_machine
 
 from benchmarks import bench as bench_module
 from benchmarks.bench import run_bench
@@ -18,9 +20,11 @@ from benchmarks.peers import ENGINE, PEERS, PeerKind
 from benchmarks.peers.peer import Job, PeerMissingError
 from benchmarks.peers.trtexec import open_peer as open_trtexec
 from benchmarks.request import BenchRequest, parse_batches
-from benchmarks.result import BenchResult
-from benchmarks.rounds import ROUNDS, Step
+from benchmarks.result import BenchResult, Figure
+from benchmarks.rounds import ROUNDS, Run, Step
+from benchmarks.stats import summarise
 from benchmarks.workers import OutOfMemoryError, Worker
+from runtime.engine_info import Builder
 from runtime.errors import EngineError, ZooError
 
 
@@ -76,6 +80,7 @@ def test_a_peer_sees_the_one_gpu_that_was_named(
         assert worker.title == f"{seen}"
 
 
+@on_a_quiet_machine
 def test_a_known_sleep_is_measured(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = BenchRequest(engine, (4,), duration=1.5, compare=("same",))
     result = _run(monkeypatch, request, peers={"same": "sleeping"})
@@ -92,6 +97,37 @@ def test_a_known_sleep_is_measured(engine: Path, monkeypatch: pytest.MonkeyPatch
     assert result.settings["frames"].startswith("seeded noise")
 
 
+@on_a_quiet_machine
+def test_a_program_against_itself_holds_one(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = BenchRequest(engine, (1,), duration=1.0, compare=("same",))
+    result = _run(monkeypatch, request, engine="jittering", peers={"same": "jittering"})
+    ratio = result.figures[1].times_as_fast
+    assert ratio is not None
+    assert ratio.low <= 1.0 <= ratio.high
+    assert ratio.low < ratio.high
+
+
+def test_peers_run_in_turn_each_in_its_own_process(
+    engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_module, "ENGINE_KIND", _fake("shows_process"))
+    names = ("a", "b", "c")
+    for name in names:
+        monkeypatch.setitem(PEERS, name, _fake("shows_process"))
+    steps: list[str] = []
+    request = BenchRequest(engine, (1,), duration=0.05, threads=3, compare=names)
+    result = run_bench(request, lambda step: steps.append(step.doing))
+    told = [peer.title.split(" threads ") for peer in result.peers]
+    assert len({process for process, _ in told} | {str(os.getpid())}) == 5
+    assert {threads for _, threads in told} == {"3"}
+    rounds = [
+        [step.partition(",")[0] for step in steps if step.endswith(f"round {number}/{ROUNDS}")]
+        for number in range(1, ROUNDS + 1)
+    ]
+    assert all(sorted(order) == [*names, ENGINE] for order in rounds)
+    assert len({tuple(order) for order in rounds}) > 1  # no peer always follows the same one
+
+
 def test_an_unstable_engine_raises_the_warning(
     engine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +136,7 @@ def test_an_unstable_engine_raises_the_warning(
     assert any("times vary" in w and "detector at 1" in w for w in result.warnings)
 
 
+@on_a_quiet_machine
 def test_a_steady_engine_raises_none(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = _run(monkeypatch, BenchRequest(engine, (1,), duration=0.3))
     assert not any("vary" in warning for warning in result.warnings)
@@ -155,11 +192,41 @@ def test_a_sweep_stops_when_throughput_does(engine: Path, monkeypatch: pytest.Mo
     assert "stopped growing" in result.stopped
 
 
+@pytest.mark.parametrize(
+    ("rates", "batches", "said"),
+    [
+        # Two in a row that bring less than a twentieth more than the best.
+        ((100, 104, 104.9, 999), [1, 2, 4], "stopped growing before batch 4"),
+        ((100, 106, 107, 120, 121, 122), [1, 2, 4, 8, 16, 32], "stopped growing before batch 32"),
+        ((100, 60, 106, 107, 108), [1, 2, 4, 8, 16], "stopped growing before batch 16"),
+        (tuple(100 * 2**n for n in range(11)), [2**n for n in range(11)], "at batch 1024"),
+    ],
+)
+def test_how_long_a_sweep_goes_on(rates: tuple[float, ...], batches: list[int], said: str) -> None:
+    run, seen = Run(BenchRequest(Path("a.onnx")), lambda step: None), []
+    for batch in bench_module._sizes(run, fakes.INFO, "onnx"):
+        rate = float(rates[len(seen)])
+        seen.append(batch)
+        run.figures.append(Figure(ENGINE, batch, rate, summarise([1.0]), 1, 1.0, True, 1))
+    assert seen == batches
+    assert said in run.stopped
+
+
+def test_a_profile_ends_a_sweep_between_powers_of_two() -> None:
+    run, seen = Run(BenchRequest(Path("a.plan")), lambda step: None), []
+    info = replace(fakes.INFO, builder=Builder("tensorrt", "10.16", [], 1, 4, 6))
+    for batch in bench_module._sizes(run, info, "plan"):
+        seen.append(batch)
+        run.figures.append(Figure(ENGINE, batch, 2.0**batch, summarise([1.0]), 1, 1.0, True, 1))
+    assert seen == [1, 2, 4]
+    assert run.stopped == "the sweep ended at batch 4: the profile's largest batch is 6"
+
+
 def test_a_sweep_stays_within_the_profile(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = engine.rename(engine.with_suffix(".plan"))
     result = _run(monkeypatch, BenchRequest(plan, duration=0.1), engine="sleeping_plan")
     assert [f.batch for f in result.figures] == [2, 4, 8]
-    assert "largest batch, 8" in result.stopped
+    assert "the profile's largest batch is 8" in result.stopped
 
 
 @pytest.mark.parametrize("batch", [1, 9])
@@ -177,6 +244,42 @@ def test_a_batch_larger_than_memory_is_not_tried(
     result = _run(monkeypatch, BenchRequest(engine, (1, 10**10), duration=0.1))
     assert [f.batch for f in result.figures] == [1]
     assert "10000000000 frames need about" in result.stopped
+
+
+def test_a_first_batch_larger_than_memory_is_an_error(
+    engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(EngineError, match="a batch of 10000000000 does not fit in memory"):
+        _run(monkeypatch, BenchRequest(engine, (10**10,), duration=0.1))
+
+
+def test_an_engine_larger_than_memory_is_an_error(
+    engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(EngineError, match=r"fake\.onnx does not fit in memory"):
+        _run(monkeypatch, BenchRequest(engine, (1,)), engine="too_large")
+
+
+def test_parts_that_cannot_be_timed_cost_no_figures(
+    engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = BenchRequest(engine, (1, 2), duration=0.05)
+    result = _run(monkeypatch, request, engine="no_room_for_phases")
+    assert [f.batch for f in result.figures] == [1, 2]
+    assert any(
+        "parts of a batch of 2 could not be timed: MemoryError: too little device memory" in w
+        for w in result.warnings
+    )
+
+
+@pytest.mark.parametrize(("use", "warned"), [(0.0, False), (0.19, False), (0.6, True)])
+def test_a_busy_machine_is_told(
+    engine: Path, monkeypatch: pytest.MonkeyPatch, use: float, warned: bool
+) -> None:
+    monkeypatch.setattr(bench_module, "processor_use", lambda: use)
+    result = _run(monkeypatch, BenchRequest(engine, (1,), duration=0.05))
+    assert result.environment["others_use"] == use
+    assert any("other programs took 60%" in w for w in result.warnings) is warned
 
 
 @pytest.mark.parametrize("round_", [2, 4])

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner, Result
-from tiny_engine import TinyEngine
+from tiny_engine import TinyEngine, tiny_model
 
+from benchmarks import report
+from benchmarks.rounds import Step
 from zoo.cli import main
 
 
@@ -39,7 +47,9 @@ def test_a_run_leaves_its_files(measured: Path, tiny_engine: TinyEngine) -> None
     assert "Detector.score: uint8 frames in host memory" in data["peers"][0]["scope"]
     # One of the ceilings was measured, and the engine is held against it.
     assert data["figures"][0]["bound"]
-    assert data["environment"]["packages"]["numpy"]
+    here = data["environment"]
+    assert here["packages"]["numpy"]
+    assert {"cpu", "cores", "gpus", "system", "python", "commit", "others_use", "time"} <= set(here)
 
 
 def test_json_is_for_programs(tiny_engine: TinyEngine) -> None:
@@ -61,6 +71,53 @@ def test_a_fall_below_the_baseline_exits_with_1(measured: Path, tiny_engine: Tin
         assert done.exit_code == code, done.output
 
 
+def test_a_baseline_of_another_network_is_refused_before_measuring(
+    measured: Path, tiny_engine: TinyEngine
+) -> None:
+    old = json.loads((measured / "tiny.bench.json").read_text())
+    old["engine"]["network"] = "meso4"
+    other = measured.parent / "other.json"
+    other.write_text(json.dumps(old))
+    done = _zoo("-e", tiny_engine.path, "--duration", 1e6, "--baseline", other)
+    assert done.exit_code == 2, done.output
+    assert "the earlier run measured meso4, tiny.onnx is tiny" in done.stderr
+
+
+def test_control_c_prints_and_writes_what_there_is(
+    tiny_engine: TinyEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def progress(quiet: bool) -> Iterator[Callable[[Step], None]]:
+        def interrupt(step: Step) -> None:
+            if step.batch == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        yield interrupt
+
+    monkeypatch.setattr(report, "live_progress", progress)
+    done = _zoo("-e", tiny_engine.path, "--batch", "2,4", "--duration", 0.05, "--out", tmp_path)
+    assert done.exit_code == 130, done.output
+    assert "broken off" in done.stdout
+    data = json.loads((tmp_path / "tiny.bench.json").read_text())
+    assert data["interrupted"] is True
+    assert [f["batch"] for f in data["figures"]] == [2]
+    assert {p.suffix for p in tmp_path.iterdir()} == {".json", ".csv", ".png", ".html"}
+
+
+def test_a_disk_that_is_full_by_then_takes_no_figures_with_it(
+    tiny_engine: TinyEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("benchmarks.result.publish", full)
+    done = _zoo("-e", tiny_engine.path, "--batch", 2, "--duration", 0.05, "--out", tmp_path)
+    assert done.exit_code == 2, done.output
+    assert "images/s" in done.stdout
+    assert "No space left" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -68,6 +125,11 @@ def test_a_fall_below_the_baseline_exits_with_1(measured: Path, tiny_engine: Tin
         (["-e", "{dir}"], "is a directory"),
         (["-e", "{text}"], "cannot be loaded by ONNX Runtime"),
         (["-e", "{image}"], "is not an engine"),
+        (["-e", "{foreign}"], "does not keep the engine contract"),
+        (["-e", "{plan}"], "cannot be opened without its sidecar"),
+        (["-e", "{engine}", "--batch", "10000000000"], "does not fit in memory"),
+        (["-e", "{engine}", "--device", "7"], "--device 7 is a GPU"),
+        (["-e", "{engine}", "--threads", "1000000"], "1000000 threads are too many"),
         (["-e", "{engine}", "--duration", "0"], "nothing can be measured in 0 s"),
         (["-e", "{engine}", "--duration", "-1"], "nothing can be measured in -1 s"),
         (["-e", "{engine}", "--duration", "nan"], "nothing can be measured in nan s"),
@@ -93,7 +155,11 @@ def test_what_cannot_be_measured_is_told_in_three_lines(
     text.write_text("this is no engine")
     image = tmp_path / "image.jpg"
     image.write_text("")
+    foreign, plan = tmp_path / "foreign.onnx", tmp_path / "bare.plan"
+    onnx.save(tiny_model(tiny_engine.weights, frames="images"), foreign)
+    plan.write_bytes(b"a plan")
     places = {"dir": tmp_path, "text": text, "image": image, "engine": tiny_engine.path}
+    places |= {"foreign": foreign, "plan": plan}
     done = _zoo(*(word.format(**places) for word in words))
     assert done.exit_code == 2, done.output
     assert said in " ".join(done.stderr.split())

@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure as Figure_
+from matplotlib.text import Text
 from PIL import Image
+from rich.console import Console
 
 from benchmarks import report
-from benchmarks.baseline import compare_with_baseline, read_baseline
+from benchmarks.baseline import check_comparable, compare_with_baseline, read_baseline
 from benchmarks.ceiling import Ceiling
 from benchmarks.command import write_result
 from benchmarks.html import draw_page
@@ -20,9 +24,15 @@ from benchmarks.peers import ENGINE, PEERS, parse_peers
 from benchmarks.phases import Phases
 from benchmarks.plot import draw_plot
 from benchmarks.result import BenchResult, EngineRecord, Figure, PeerRecord
+from benchmarks.rounds import Step
 from benchmarks.stats import ratio_of_rounds, summarise
 from runtime.errors import ZooError
 
+#: Okabe and Ito, "Color Universal Design", 2008, and a grey.
+OKABE_ITO = {
+    *("#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
+    "#999999",
+}
 ENVIRONMENT = {
     "time": "2026-01-02T03:04:05+00:00",
     "cpu": "A Processor <of ours>",
@@ -84,7 +94,18 @@ def test_csv_has_a_row_for_each_figure(result: BenchResult) -> None:
     assert float(rows[0]["p50_ms"]) == pytest.approx(11.0)
     assert float(rows[1]["engine_times_as_fast"]) == pytest.approx(2.2)
     assert rows[1]["scope"] == "scope of torch-channels-last"
-    assert {"cpu", "commit", "sha256", "host_to_device_ms"} <= set(rows[0])
+    assert rows[0]["host_to_device_ms"] == ""
+
+
+def test_csv_holds_the_environment(result: BenchResult) -> None:
+    gpus = [{"name": "GPU A", "driver": "580.65"}, {"name": "GPU B", "driver": "580.65"}]
+    here = {**ENVIRONMENT, "gpus": gpus, "packages": {"numpy": "2.4.6", "torch": "2.15.0"}}
+    row = next(csv.DictReader(io.StringIO(replace(result, environment=here).to_csv())))
+    assert row["cpu"] == "A Processor <of ours>"
+    assert (row["gpu"], row["driver"]) == ("GPU A; GPU B", "580.65")
+    assert row["packages"] == "numpy 2.4.6; torch 2.15.0"
+    assert (row["sha256"], row["commit"], row["cores"]) == ("f" * 64, "abc", "2")
+    assert (row["weights"], row["precision"], row["from"]) == ("df", "fp32", "host")
 
 
 def test_the_plot_is_a_picture(result: BenchResult) -> None:
@@ -93,6 +114,45 @@ def test_the_plot_is_a_picture(result: BenchResult) -> None:
         colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24) or []}
     # The engine's and the first peer's.
     assert {(0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2)} <= colours
+
+
+def test_the_plot_says_what_it_shows(result: BenchResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure_] = []
+    monkeypatch.setattr("matplotlib.pyplot.close", drawn.append)
+    draw_plot(result)
+    monkeypatch.undo()
+    (picture,) = drawn
+    throughput, latency = picture.axes
+    assert "higher is better" in throughput.get_title()
+    assert "lower is better" in latency.get_title()
+    assert (throughput.get_ylabel(), latency.get_ylabel()) == ("images/s", "milliseconds a call")
+    for axes in picture.axes:
+        assert axes.get_xlabel() == "batch size (images a call)"
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "8", "32"]
+        looks = [(line.get_color(), line.get_marker()) for line in axes.lines]
+        assert len({colour for colour, _ in looks}) == len({mark for _, mark in looks}) == 4
+        assert {colour for colour, _ in looks} <= OKABE_ITO
+    for line, peer in zip(throughput.lines, result.peers, strict=True):
+        figures = result.of(peer.name)
+        assert list(line.get_ydata()) == [f.images_per_s for f in figures]
+    for line, peer in zip(latency.lines, result.peers, strict=True):
+        assert list(line.get_ydata()) == [1000 * f.latency.p50 for f in result.of(peer.name)]
+    names = [text.get_text() for text in picture.legends[0].get_texts()]
+    assert names == [peer.title for peer in result.peers]
+    small_print = " ".join(text.get_text() for text in picture.texts)
+    for word in ("Meso4 FP32", "A Processor", "frames from host", "onnxruntime: scope of onnx"):
+        assert word in small_print
+    everything = [text for text in picture.findobj(Text) if text.get_text()]
+    # On a slide 13 inches wide; the picture is as wide.
+    assert min(text.get_fontsize() for text in everything) >= 10
+    # Nothing is cut off at the edges.
+    picture.draw_without_rendering()
+    wide, high = picture.canvas.get_width_height()
+    for text in [*picture.texts, throughput.title, latency.title]:
+        box = text.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= wide
+        assert 0 <= box.y0 < box.y1 <= high
 
 
 def test_a_single_figure_can_be_drawn(result: BenchResult) -> None:
@@ -124,10 +184,40 @@ def test_the_table_fits_into_80_columns(
     table = text[text.index("batch") : text.index("timed")]
     assert max(len(line) for line in table.splitlines()) <= 80
     assert "…" not in text  # nothing was cut off
+    rest = text[text.index("timed") :]
+    assert max(len(line) for line in rest.splitlines()) <= 80
+    for word in ("bound by", "copy 10.0 GB/s", "matrix product 100.0 Gop/s", "achieved 1.0 Gop/s"):
+        assert word in text
+    assert "batch 8: arithmetic: 80% of a matrix product's rate" in text
+    assert "cv: standard deviation / mean; GPU MB: device memory" in " ".join(text.split())
     for word in ("torch-compiled-fp16", "123,456", "p95", "host->device", "0.200", "2.20"):
         assert word.removesuffix("0") in text
     for word in ("missing openvino", "stopped throughput", "broken off", "scope of onnxruntime"):
         assert word in text
+
+
+def test_progress_is_live(result: BenchResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80)
+    monkeypatch.setattr(report, "err", console)
+    with report.live_progress(quiet=False) as progress:
+        progress(Step("starting keras"))
+        progress(Step("keras, round 2/5", 8, 5, 20))
+        console.print("")  # draws what is live
+        shown = screen.getvalue()
+        assert "batch 8: keras, round 2/5" in shown
+        assert "25%" in shown
+        assert "torch-channels-last" not in shown
+        progress(Step("done", 8, 20, 20, result.figures[:4]))
+        # Figures are there when their batch size is done, and not only at the end.
+        until = time.monotonic() + 30
+        while "torch-channels-last" not in screen.getvalue() and time.monotonic() < until:
+            time.sleep(0.02)
+        assert "torch-channels-last" in screen.getvalue()
+    screen.truncate(0)
+    with report.live_progress(quiet=True) as progress:
+        progress(Step("starting keras"))
+    assert not screen.getvalue()
 
 
 def test_files_are_written_whole(result: BenchResult, tmp_path: Path) -> None:
@@ -177,6 +267,39 @@ def test_another_machine_is_told(result: BenchResult, tmp_path: Path) -> None:
     old["figures"][0]["batch"] = 5
     with pytest.raises(ZooError, match="none of these batch sizes"):
         compare_with_baseline(result, old, None)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value", "said"),
+    [
+        ("engine", "precision", "fp16", "precision was fp16, is fp32"),
+        ("engine", "kind", "plan", "kind of engine was plan, is onnx"),
+        ("engine", "weights", "f2f", "weights was f2f, is df"),
+        ("environment", "cores", 64, "cores was 64, is 2"),
+        ("environment", "gpus", [{"name": "A100"}], "GPU was A100, is not given"),
+        ("settings", "from", "device", "frames from was device, is host"),
+        ("settings", "threads", 1, "threads was 1, is not given"),
+    ],
+)
+def test_what_else_differs_is_told(
+    result: BenchResult, tmp_path: Path, where: str, name: str, value: object, said: str
+) -> None:
+    old = read_baseline(_baseline(result, tmp_path, 1.0), None)
+    old[where][name] = value
+    assert compare_with_baseline(result, old, None).differences == (said,)
+
+
+def test_a_baseline_of_something_else_is_refused_at_once(
+    result: BenchResult, tmp_path: Path
+) -> None:
+    old = read_baseline(_baseline(result, tmp_path, 1.0), None)
+    check_comparable(result.engine, None, old)
+    check_comparable(result.engine, (4, 8), old)
+    with pytest.raises(ZooError, match=r"none of these batch sizes\n.*1, 8, 32"):
+        check_comparable(result.engine, (4, 16), old)
+    old["engine"]["network"] = "vgg16"
+    with pytest.raises(ZooError, match=r"measured vgg16, a\.onnx is meso4"):
+        check_comparable(result.engine, None, old)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.peer import Job, PeerMissingError
+from benchmarks.phases import Phases
 from runtime.engine_info import Builder, EngineInfo, Preprocessing, WeightsInfo
 
 #: Seconds that `sleeping` takes for a call, whatever its batch.
@@ -51,6 +52,34 @@ def sleeping(_: Job) -> FakePeer:
     return FakePeer(lambda count: time.sleep(SLEEP))
 
 
+def jittering(_: Job) -> FakePeer:
+    """The same program every time, and never the same time."""
+    chance = random.Random()
+    return FakePeer(lambda count: time.sleep(chance.uniform(0.8, 1.2) * SLEEP / 2))
+
+
+def shows_process(job: Job) -> FakePeer:
+    """Its title is its process, and what it was told."""
+    peer = FakePeer(lambda count: time.sleep(0.002))
+    peer.title = f"{os.getpid()} threads {job.threads}"
+    return peer
+
+
+class _NoRoomForPhases(FakePeer):
+    def phases(self, frames: NDArray[np.uint8]) -> Phases:
+        raise MemoryError("too little device memory for a copy of the frames")
+
+
+def no_room_for_phases(_: Job) -> FakePeer:
+    return _NoRoomForPhases(lambda count: time.sleep(0.002))
+
+
+def too_large(_: Job) -> FakePeer:
+    """An engine that the system ends while it is loaded."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
 def shows_gpus(_: Job) -> FakePeer:
     """Its title is the GPUs that its process may use."""
     peer = FakePeer(lambda count: None)
@@ -60,12 +89,12 @@ def shows_gpus(_: Job) -> FakePeer:
 
 def sleeping_plan(_: Job) -> FakePeer:
     builder = Builder("tensorrt", "10.16", [], 2, 4, 8)
-    return FakePeer(lambda count: time.sleep(0.002), replace(INFO, builder=builder))
+    return FakePeer(lambda count: time.sleep(0.01), replace(INFO, builder=builder))
 
 
 def by_image(_: Job) -> FakePeer:
-    """Throughput does not grow with the batch."""
-    return FakePeer(lambda count: time.sleep(0.01 * count))
+    """Throughput falls with the batch, by far more than a busy machine hides."""
+    return FakePeer(lambda count: time.sleep(0.01 * count**1.5))
 
 
 def unstable(_: Job) -> FakePeer:
@@ -83,7 +112,7 @@ def missing(_: Job) -> FakePeer:
 
 def _above_four(end: Callable[[], None]) -> Callable[[int], None]:
     def work(count: int) -> None:
-        time.sleep(0.002)
+        time.sleep(0.01)  # long enough for throughput to grow on a busy machine too
         if count > 4:
             end()
 
