@@ -44,6 +44,7 @@ class ExportRequest:
         weights: a name on the card, a path, ``random``, or ``None`` for the card's first.
         seed: of random weights.
         fake_index: which of two outputs is "fake", where the card does not say.
+        like: published weights that a file was trained like.
         out: folder for the files.
         name: stem of their names; by default the network's, with the weights' where they
             are not its first.
@@ -58,6 +59,7 @@ class ExportRequest:
     weights: str | None = None
     seed: int = 0
     fake_index: int | None = None
+    like: str | None = None
     out: Path = Path()
     name: str | None = None
     fp16: bool = False
@@ -140,7 +142,11 @@ def export_network(
     with staging(request.out, stem) as folder:
         with step("load the original"):
             original = load_original(
-                request.card, request.weights, seed=request.seed, fake_index=request.fake_index
+                request.card,
+                request.weights,
+                seed=request.seed,
+                fake_index=request.fake_index,
+                like=request.like,
             )
         info = _describe(original)
         samples = _samples(request, original)
@@ -242,7 +248,7 @@ def _describe(original: Original) -> EngineInfo:
         weights=original.weights,
         preprocessing=original.preprocessing,
         fake_index=original.head.fake_index,
-        face_crop=card.face_crop_of(original.weights.name),
+        face_crop=card.face_crop_of(original.weights.like or original.weights.name),
         made_with=_versions(card.framework),
     )
 

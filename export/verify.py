@@ -110,7 +110,7 @@ def golden_scores(card: ModelCard, info: EngineInfo, own: np.ndarray) -> Scores:
     A golden file holds probabilities alone: the logit is found from them, in float64, and
     is as exact as the file's digits.
     """
-    published = card.find_weights(info.weights.name)
+    published = card.find_weights(info.weights.like or info.weights.name)
     head: Head = (published and published.head) or card.head
     p = np.clip(own.astype(np.float64), 1e-12, 1 - 1e-12)
     logits = np.log(p) - np.log1p(-p)

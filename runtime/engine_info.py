@@ -69,6 +69,7 @@ class WeightsInfo:
         file: file name they came from, ``None`` for random ones.
         sha256: of that file.
         seed: of random weights.
+        like: name of the published weights whose way of training was taken for these.
         source: where they were published.
         licence: SPDX identifier or ``none stated``.
     """
@@ -78,6 +79,7 @@ class WeightsInfo:
     file: str | None = None
     sha256: str | None = None
     seed: int | None = None
+    like: str | None = None
     source: str = ""
     licence: str = ""
 

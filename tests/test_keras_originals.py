@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -17,7 +18,7 @@ from export.samples import find_golden_images, read_samples
 from runtime.errors import WeightsError
 from runtime.frames import to_frame
 from weights.store import locate
-from zoo.card import ModelCard
+from zoo.card import ModelCard, WeightsCard
 from zoo.catalog import CARDS, find_card
 from zoo.noise import seeded_frames
 from zoo.originals import load_original
@@ -337,3 +338,21 @@ def test_fake_index_is_refused_where_there_is_one_output():
     card: ModelCard = find_card("meso4")
     with pytest.raises(WeightsError, match="two outputs"):
         load_original(card, "random", fake_index=1)
+
+
+def test_a_file_of_bare_weights_is_like_those_it_was_trained_as(tmp_path):
+    """LeakyReLU instead of ReLU is in no array: a file of weights alone does not tell."""
+    theirs = WeightsCard("theirs", "theirs.h5", "somewhere", activation="lrelu")
+    card = replace(find_card("meso4"), weights=(theirs,))
+    model = build_meso4(256, 256, "lrelu")
+    path = tmp_path / "mine.weights.h5"
+    load_original(card, "random").module.save_weights(path)
+    model.load_weights(path)
+    like = load_original(card, str(path), like="theirs")
+    values = like.normalise(FRAMES)
+    due = model.predict_on_batch(values)
+    np.testing.assert_allclose(like.own_scores(values)[0], due, atol=1e-6)
+    assert like.weights.like == "theirs"
+    plain = load_original(card, str(path))
+    assert plain.weights.like is None
+    assert np.abs(plain.own_scores(values)[0] - due).max() > 1e-3

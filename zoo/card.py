@@ -133,7 +133,7 @@ class ModelCard:
         return next((w for w in self.weights if not w.backbone), None)
 
     def face_crop_of(self, weights: str) -> FaceCrop:
-        """How faces are cut for the weights called ``weights``."""
+        """How faces are cut for the weights called ``weights``, or trained like them."""
         own = self.find_weights(weights)
         return self.face_crop if own is None or own.face_crop is None else own.face_crop
 

@@ -142,7 +142,9 @@ CARDS: tuple[ModelCard, ...] = (
         source="https://github.com/pytorch/vision",
         licence="BSD-3-Clause",
         notes=f"{_CS4487} 98.75 % on the validation set of one of them. Assumed: ImageNet mean"
-        " and std outside the network, and none of torchvision's transform_input inside.",
+        " and std outside the network, and none of torchvision's transform_input inside. Of a"
+        " network fine-tuned from torchvision's own weights, which set transform_input, say so:"
+        " --like imagenet.",
     ),
     ModelCard(
         name="resnet18",

@@ -106,7 +106,7 @@ class OriginalNetwork:
     def __init__(self, info: EngineInfo) -> None:
         self.info = info
         self.card: ModelCard = find_card(info.network)
-        own = self.card.find_weights(info.weights.name)
+        own = self.card.find_weights(info.weights.like or info.weights.name)
         self.normalisation: Normalisation = (own and own.normalisation) or self.card.normalisation
         head = (own and own.head) or self.card.head
         self.head = (
@@ -129,6 +129,7 @@ class OriginalNetwork:
             self.weights,
             seed=self.info.weights.seed or 0,
             fake_index=self.info.fake_index,
+            like=self.info.weights.like,
         )
 
     def values(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -28,6 +28,11 @@ LIMIT = click.option(
     "--fake-index", type=click.IntRange(0, 1), help="Which of two outputs is 'fake', if not known."
 )
 @click.option(
+    "--like",
+    metavar="NAME",
+    help="Of a weights file: trained as the card's weights NAME were (pixels, size, activation).",
+)
+@click.option(
     "--batch", default="1:32:256", show_default=True, metavar="MIN:OPT:MAX", help="Plan's profile."
 )
 @click.option(
@@ -51,6 +56,7 @@ def export(
     weights: str | None,
     seed: int,
     fake_index: int | None,
+    like: str | None,
     batch: str,
     builder: Any,
     images: Path | None,
@@ -71,6 +77,7 @@ def export(
         weights,
         seed=seed,
         fake_index=fake_index,
+        like=like,
         out=out,
         name=name,
         fp16=fp16,

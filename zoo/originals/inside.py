@@ -34,6 +34,7 @@ def load_original_of(engine: Path, info: EngineInfo, weights: str | None) -> Ori
         weights or inside.name,
         seed=inside.seed or 0,
         fake_index=info.fake_index,
+        like=inside.like,
     )
     if original.weights.sha256 != inside.sha256:
         raise EngineError(

@@ -88,14 +88,12 @@ def build_mesoinception4(height: int, width: int) -> Any:
 
 
 def _saved_activation(choice: WeightsChoice) -> Activation:
-    """The activation of the convolutions: the card's, else what the file's layers say."""
+    """The activation of the convolutions: the card's, or what the file's layers say."""
     if choice.card is not None:
         return choice.card.activation
-    if choice.path is None:
-        return "relu"
-    config = read_keras_file(choice.path).config
-    if config is None:
-        return "relu"  # weights alone: Afchar's own
+    config = None if choice.path is None else read_keras_file(choice.path).config
+    if config is None:  # weights alone do not tell; Afchar's own have ReLU
+        return "relu" if choice.like is None else choice.like.activation
     seen_convolution = False
     for layer in config.get("config", {}).get("layers", []):
         name = layer.get("class_name")

@@ -45,12 +45,19 @@ class WeightsChoice:
         path: the file; ``None`` for random weights.
         card: where they are published ones.
         seed: of random ones, and of the new head on a backbone.
+        like: published weights whose way of training these share.
     """
 
     info: WeightsInfo
     path: Path | None = None
     card: WeightsCard | None = None
     seed: int = 0
+    like: WeightsCard | None = None
+
+    @property
+    def recipe(self) -> WeightsCard | None:
+        """What says how these weights were trained, where the network's card does not."""
+        return self.card or self.like
 
 
 class Original(ABC):
@@ -72,7 +79,7 @@ class Original(ABC):
         fake_index: int | None = None,
         head: Head | None = None,
     ) -> None:
-        own = choice.card
+        own = choice.recipe
         self.card = card
         self.weights = choice.info
         self.module = module
@@ -146,7 +153,12 @@ def sigmoid(logit: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def choose_weights(
-    card: ModelCard, name: str | None, *, seed: int = 0, download: bool = True
+    card: ModelCard,
+    name: str | None,
+    *,
+    seed: int = 0,
+    like: str | None = None,
+    download: bool = True,
 ) -> WeightsChoice:
     """Find the weights a user means.
 
@@ -155,14 +167,17 @@ def choose_weights(
         name: a name on the card, a path to a file, ``random``, or ``None`` for the
             card's default.
         seed: of random weights.
+        like: published weights that a file, or random ones, are to be treated as.
         download: whether published weights may be fetched.
 
     Raises:
-        WeightsError: no such name and no such file; or not to be found, or damaged.
+        WeightsError: no such name and no such file; or not to be found, or damaged; or
+            ``like`` is no name on the card, or makes no sense for these weights.
     """
+    recipe = None if like is None else _recipe(card, name, like)
     if name == RANDOM:
-        info = WeightsInfo(RANDOM, trained=False, seed=seed, source="seeded, untrained")
-        return WeightsChoice(info, seed=seed)
+        info = WeightsInfo(RANDOM, trained=False, seed=seed, like=like, source="seeded, untrained")
+        return WeightsChoice(info, seed=seed, like=recipe)
     own = card.find_weights(name) if name else card.default_weights
     if own is not None:
         found = locate(own.file, download=download)
@@ -194,9 +209,33 @@ def choose_weights(
             f"zoo show {card.name}",
         )
     info = WeightsInfo(
-        "custom", trained=True, file=path.name, sha256=file_sha256(path), source="the user's file"
+        "custom",
+        trained=True,
+        file=path.name,
+        sha256=file_sha256(path),
+        like=like,
+        source="the user's file",
     )
-    return WeightsChoice(info, path)
+    return WeightsChoice(info, path, like=recipe)
+
+
+def _recipe(card: ModelCard, name: str | None, like: str) -> WeightsCard:
+    """The published weights whose way of training is to be taken for others."""
+    names = ", ".join(w.name for w in card.weights)
+    found = card.find_weights(like)
+    if found is None:
+        raise WeightsError(
+            f"--like {like}: {card.name} has no published weights of that name",
+            f"names: {names or 'none'}",
+            f"zoo show {card.name}",
+        )
+    if name is None or card.find_weights(name) is not None:
+        raise WeightsError(
+            f"--like is for a file of yours; {name or 'the default'} is on the card itself",
+            "published weights are used as they were trained",
+            "leave --like out, or give --weights PATH",
+        )
+    return found
 
 
 def load_original(
@@ -205,6 +244,7 @@ def load_original(
     *,
     seed: int = 0,
     fake_index: int | None = None,
+    like: str | None = None,
     download: bool = True,
 ) -> Original:
     """Build a network in its own framework and load its weights strictly.
@@ -214,6 +254,8 @@ def load_original(
         weights: a name on the card, a path, ``random``, or ``None`` for its default.
         seed: of random weights.
         fake_index: which of two outputs is "fake", for weights whose card does not say.
+        like: name of published weights: a user's file (or random ones) gets the pixels, the
+            size and the activation that those were trained with.
         download: whether published weights may be fetched.
 
     Raises:
@@ -221,11 +263,11 @@ def load_original(
             says which of two outputs is "fake".
         MissingPackageError: the framework is not installed.
     """
-    choice = choose_weights(card, weights, seed=seed, download=download)
+    choice = choose_weights(card, weights, seed=seed, like=like, download=download)
     # A user's file for a network that is met with one output and with two has to be read
     # first: the network's own function settles it then.
     if card.other_head is None or choice.path is None or choice.card is not None:
-        head = (choice.card and choice.card.head) or card.head
+        head = (choice.recipe and choice.recipe.head) or card.head
         fake_index = settle_fake_index(card, head, choice, fake_index)
     module, _, function = card.original.partition(":")
     build = cast(

@@ -72,7 +72,7 @@ def load_network(
         WeightsError: the file does not fit, or nothing says which of two outputs is "fake".
         MissingPackageError: torch is not installed.
     """
-    head = (choice.card and choice.card.head) or card.head
+    head = (choice.recipe and choice.recipe.head) or card.head
     checkpoint = None if choice.path is None else read_checkpoint(choice.path)
     backbone = choice.card is not None and choice.card.backbone
     if checkpoint is not None:
