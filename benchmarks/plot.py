@@ -32,7 +32,7 @@ _DOTS_PER_INCH = 150
 _LEAST_SPAN = 8.0
 #: Height of a line of small print, as a share of the picture's.
 _LINE = 0.026
-_LINE_LENGTH = 120
+_LINE_LENGTH = 160
 
 
 def draw_plot(result: BenchResult) -> bytes:

@@ -147,7 +147,7 @@ def test_clocks_and_temperature_are_read_of_each_gpu(
         asked[0].partition("=")[2].split(",")
     )
     assert describe_machine()["gpus"][0]["driver"] == "580.65"
-    tool.write_text("#!/bin/sh\nexit 9\n")
+    tool.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed, for it found no driver'\nexit 9\n")
     assert read_gpus() == []
 
 

@@ -33,6 +33,8 @@ OKABE_ITO = {
     *("#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
     "#999999",
 }
+#: As long as those of real peers.
+SCOPE = "normalised float32 frames in host memory to scores in host memory, all"
 ENVIRONMENT = {
     "time": "2026-01-02T03:04:05+00:00",
     "cpu": "A Processor <of ours>",
@@ -63,7 +65,7 @@ def result() -> BenchResult:
         EngineRecord("a.onnx", "f" * 64, "onnx", "fp32", "meso4", "Meso4", "df", True, (256, 256)),
         ENVIRONMENT,
         {"from": "host", "duration_s": 5.0, "rounds": 5, "repetitions": 25, "threads": None},
-        tuple(PeerRecord(n, f"title of {n}", f"scope of {n}", 1.5) for n in names),
+        tuple(PeerRecord(n, f"title of {n}", f"scope of {n}: {SCOPE}", 1.5) for n in names),
         {"openvino": "openvino <is> not installed"},
         tuple(
             figure(name, batch, 0.01 * batch * (1 + index))
@@ -93,7 +95,7 @@ def test_csv_has_a_row_for_each_figure(result: BenchResult) -> None:
     ]
     assert float(rows[0]["p50_ms"]) == pytest.approx(11.0)
     assert float(rows[1]["engine_times_as_fast"]) == pytest.approx(2.2)
-    assert rows[1]["scope"] == "scope of torch-channels-last"
+    assert rows[1]["scope"] == f"scope of torch-channels-last: {SCOPE}"
     assert rows[0]["host_to_device_ms"] == ""
 
 
@@ -119,7 +121,10 @@ def test_the_plot_is_a_picture(result: BenchResult) -> None:
 def test_the_plot_says_what_it_shows(result: BenchResult, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Figure_] = []
     monkeypatch.setattr("matplotlib.pyplot.close", drawn.append)
-    draw_plot(result)
+    first, *others = result.peers
+    same = "the network alone: normalised float32 frames in host memory -> scores in host memory"
+    same += ", more than fits into a line of the picture"
+    draw_plot(replace(result, peers=(first, *(replace(p, scope=same) for p in others))))
     monkeypatch.undo()
     (picture,) = drawn
     throughput, latency = picture.axes
@@ -141,7 +146,13 @@ def test_the_plot_says_what_it_shows(result: BenchResult, monkeypatch: pytest.Mo
     names = [text.get_text() for text in picture.legends[0].get_texts()]
     assert names == [peer.title for peer in result.peers]
     small_print = " ".join(text.get_text() for text in picture.texts)
-    for word in ("Meso4 FP32", "A Processor", "frames from host", "onnxruntime: scope of onnx"):
+    for word in (
+        "Meso4 FP32",
+        "A Processor",
+        "frames from host",
+        "detector: scope of det",
+        "the network alone",
+    ):
         assert word in small_print
     everything = [text for text in picture.findobj(Text) if text.get_text()]
     # On a slide 13 inches wide; the picture is as wide.
@@ -194,6 +205,7 @@ def test_the_table_fits_into_80_columns(
         assert word.removesuffix("0") in text
     for word in ("missing openvino", "stopped throughput", "broken off", "scope of onnxruntime"):
         assert word in text
+    assert f"scope of torch-compiled-fp16: {SCOPE}" in " ".join(text.split())
 
 
 def test_progress_is_live(result: BenchResult, monkeypatch: pytest.MonkeyPatch) -> None:

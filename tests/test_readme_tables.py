@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,20 @@ def test_the_readme_is_what_the_results_say() -> None:
     text = README.read_text("utf-8")
     filled, _ = fill_tables(text, RESULTS)
     assert filled == text, "run: python -m benchmarks.readme_tables"
+
+
+def test_every_table_of_speed_names_the_command_that_repeats_it() -> None:
+    section = README.read_text("utf-8").partition("\n## Speed\n")[2].partition("\n## ")[0]
+    found = re.findall(r"<!-- table:([\w-]+) -->\n(.+?)<!-- /table -->", section, re.DOTALL)
+    assert len(found) >= 4
+    for name, table in found:
+        command = re.search(r"Repeat with `([^`]+)`", table)
+        assert command, name
+        words = command[1].split()
+        if words[:2] == ["python", "-m"]:
+            assert find_spec(words[2]), command[1]
+        else:
+            assert words == ["zoo", "bench", "--all"], command[1]
 
 
 def _figure(peer: str, batch: int, ratio: float | None) -> dict[str, object]:
