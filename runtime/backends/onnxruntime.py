@@ -35,6 +35,10 @@ CPU_BATCH = 4
 #: and several share them.
 _AT_ONCE = max(1, (os.cpu_count() or 1) // 4)
 
+#: Images on a CPU before another thread gets its turn. The next thread may sit on another
+#: core, whose caches know nothing of this network: handing over after each call cost 3 %.
+_TURN = 16 * CPU_BATCH
+
 #: Images per call on a GPU, whose memory is taken by ONNX Runtime's arena and kept.
 GPU_BATCH = 64
 
@@ -123,29 +127,38 @@ class OnnxRuntimeBackend:
         _check_frame_size(path, self._session, self.info)
         self.title = f"ONNX Runtime {ort.__version__} ({_TITLES[wanted[0]]})"
         self.max_batch = GPU_BATCH if on_gpu else CPU_BATCH
-        self._turns: AbstractContextManager[Any] = (
-            nullcontext() if on_gpu else threading.BoundedSemaphore(_AT_ONCE)
-        )
+        self._turns = nullcontext() if on_gpu else _take_turns()
 
     def infer(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `runtime.backends.Backend.infer`."""
         with self._turns:
-            logit, fake = self._session.run([LOGIT_NAME, FAKE_NAME], {INPUT_NAME: frames})
-        return logit, fake
+            return self._run(frames)
 
     def infer_many(
         self, frames: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `runtime.backends.Backend.infer_many`."""
-        logit, fake = np.empty((2, len(frames)), np.float32)
-        for start in range(0, len(frames), self.max_batch):
-            part = slice(start, start + self.max_batch)
-            logit[part], fake[part] = self.infer(frames[part])
+        count = len(frames)
+        logit, fake = np.empty((2, count), np.float32)
+        for begin in range(0, count, _TURN):
+            with self._turns:
+                for start in range(begin, min(begin + _TURN, count), self.max_batch):
+                    part = slice(start, start + self.max_batch)
+                    logit[part], fake[part] = self._run(frames[part])
+        return logit, fake
+
+    def _run(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logit, fake = self._session.run([LOGIT_NAME, FAKE_NAME], {INPUT_NAME: frames})
         return logit, fake
 
     def close(self) -> None:
         """Free the session."""
         self._session = None
+
+
+def _take_turns() -> AbstractContextManager[Any]:
+    """What a thread holds while it runs calls on a CPU; a plain lock is the cheapest."""
+    return threading.Lock() if _AT_ONCE == 1 else threading.BoundedSemaphore(_AT_ONCE)
 
 
 def providers(backend: BackendName, device: int = 0) -> list[tuple[str, dict[str, Any]]]:
