@@ -8,6 +8,7 @@ arXiv:1511.06856).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from zoo.originals.keras_original import RANDOM_LOGIT_SPREAD
@@ -23,8 +24,10 @@ def condition(module: Any, head: str, values: Any, seed: int) -> None:
     """Give a whole network conditioned random weights.
 
     BatchNorms take their statistics from the batch. Layers with a bias, which no
-    BatchNorm follows, are scaled and shifted so that each channel has mean 1 and standard
-    deviation 1 over it. The head comes last, see `condition_head`.
+    BatchNorm follows, are scaled and shifted so that each channel has standard deviation 1
+    over it, and mean 1 where a network has no BatchNorms at all; elsewhere, mean 0: they end
+    the branches of residual blocks, whose means would pile up. The head comes last, see
+    `condition_head`.
 
     Args:
         module: on the CPU; it is left in eval mode.
@@ -35,6 +38,8 @@ def condition(module: Any, head: str, values: Any, seed: int) -> None:
     torch = import_torch()
     nn = torch.nn
     norms = (nn.BatchNorm1d, nn.BatchNorm2d)
+    normalised = any(isinstance(layer, norms) for layer in module.modules())
+    standardise = partial(_standardise, centre=0.0 if normalised else _CENTRE)
     generator = torch.Generator().manual_seed(seed)
     module.eval()
     momenta: dict[Any, Any] = {}
@@ -46,7 +51,7 @@ def condition(module: Any, head: str, values: Any, seed: int) -> None:
                 if layer.bias is not None:
                     layer.bias.zero_()
                     if name != head:
-                        hooks.append(layer.register_forward_hook(_standardise))
+                        hooks.append(layer.register_forward_hook(standardise))
             elif isinstance(layer, norms):
                 # Not 1 and 0: folding a neutral BatchNorm would show nothing.
                 layer.weight.uniform_(0.8, 1.2, generator=generator)
@@ -63,14 +68,14 @@ def condition(module: Any, head: str, values: Any, seed: int) -> None:
     module.eval()
 
 
-def _standardise(layer: Any, inputs: Any, output: Any) -> Any:
-    """Forward hook: give every channel mean `_CENTRE` and standard deviation 1 on this batch."""
+def _standardise(layer: Any, inputs: Any, output: Any, *, centre: float) -> Any:
+    """Forward hook: give every channel this mean and standard deviation 1 on this batch."""
     axes = [axis for axis in range(output.ndim) if axis != 1]
     mean, std = output.mean(axes), output.std(axes).clamp_min(1e-6)
     layer.weight.div_(std.reshape(-1, *[1] * (layer.weight.ndim - 1)))
-    layer.bias.sub_(mean).div_(std).add_(_CENTRE)
+    layer.bias.sub_(mean).div_(std).add_(centre)
     shape = [1, -1, *[1] * (output.ndim - 2)]
-    return (output - mean.reshape(shape)) / std.reshape(shape) + _CENTRE
+    return (output - mean.reshape(shape)) / std.reshape(shape) + centre
 
 
 def condition_head(module: Any, head: str, values: Any, seed: int) -> None:
