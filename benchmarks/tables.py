@@ -48,7 +48,7 @@ def performance(found: Mapping[str, Any]) -> str:
     first = results[0]
     precision = first["engine"]["precision"].upper()
     words = (
-        f"{where(first['environment'])} {precision}, frames from {first['settings']['from']} "
+        f"{_where_each(results)} {precision}, frames from {first['settings']['from']} "
         "memory. The last columns say how many times as fast the engine is as the fastest "
         "way of each kind, with the 95 % interval; the peers get normalised floats, the "
         "engine scales the pixels itself."
@@ -210,6 +210,16 @@ def _bars(found: Iterable[Mapping[str, Any]]) -> str:
 def _times_as_fast(result: Mapping[str, Any], batch: int, peers: Sequence[str]) -> str:
     bar = ratio_bar("", result, batch, peers, 1.0)
     return "" if bar.measured is None else f"{bar.measured:.2f} ({bar.spread})"
+
+
+def _where_each(results: Sequence[Mapping[str, Any]]) -> str:
+    """`where`, told of each network apart when they were not measured on one machine and day."""
+    places: dict[str, list[str]] = {}
+    for result in results:
+        places.setdefault(where(result["environment"]), []).append(result["engine"]["title"])
+    if len(places) == 1:
+        return next(iter(places))
+    return " ".join(f"{', '.join(names)}: {place}" for place, names in places.items())
 
 
 def where(environment: Mapping[str, Any]) -> str:

@@ -100,6 +100,18 @@ def test_tables_go_between_their_markers(results: Path) -> None:
     assert fill_tables(filled, results)[0] == filled
 
 
+def test_networks_measured_elsewhere_are_told_apart(results: Path) -> None:
+    one = json.loads((results / "meso4.cpu.json").read_text())
+    one["engine"] = {"network": "vgg16", "title": "VGG16", "precision": "fp32"}
+    (results / "vgg16.cpu.json").write_text(json.dumps(one))
+    assert "\n\nA Processor, 2 cores" in str(make_table("performance", results))
+    one["environment"] = {**ENVIRONMENT, "cpu": "Another"}
+    (results / "vgg16.cpu.json").write_text(json.dumps(one))
+    table = str(make_table("performance", results))
+    assert "Meso4: A Processor, 2 cores" in table
+    assert "VGG16: Another, 2 cores" in table
+
+
 def test_every_table_can_be_made_of_its_results(results: Path) -> None:
     made = {name: make_table(name, results) for name in TABLES}
     assert made["validation"] is None
