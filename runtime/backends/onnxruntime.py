@@ -30,6 +30,10 @@ from runtime.tensorrt_api import require_device
 #: eight of 4, and four times the memory.
 CPU_BATCH = 4
 
+#: Weights beyond the caches are read anew in every call: such networks are given more images
+#: at once (InceptionResnetV1 takes 5 % less time by image).
+_LARGE_BYTES, _LARGE_BATCH = 16_000_000, 8
+
 #: Calls that run at once on a CPU. Each already uses every core: eight at once on two cores
 #: were slower than one after the other. With many cores a small batch leaves some idle,
 #: and several share them.
@@ -127,7 +131,7 @@ class OnnxRuntimeBackend:
         self.info = _info(path, sidecar, metadata)
         _check_frame_size(path, self._session, self.info)
         self.title = f"ONNX Runtime {ort.__version__} ({_TITLES[wanted[0]]})"
-        self.max_batch = GPU_BATCH if on_gpu else CPU_BATCH
+        self.max_batch = GPU_BATCH if on_gpu else _cpu_batch(path)
         self._turn, self._long_turn = _turns(on_gpu)
 
     def infer(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -152,6 +156,10 @@ class OnnxRuntimeBackend:
     def close(self) -> None:
         """Free the session."""
         self._session = None
+
+
+def _cpu_batch(path: Path) -> int:
+    return _LARGE_BATCH if path.stat().st_size > _LARGE_BYTES else CPU_BATCH
 
 
 def _turns(on_gpu: bool) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
