@@ -9,7 +9,7 @@ import pytest
 from fakes.machine import DEVICES
 
 from runtime import Detector, EngineError, cuda_driver, tensorrt_api
-from runtime.backends.onnxruntime import providers
+from runtime.backends.onnxruntime import _cpu_batch, providers
 from runtime.cuda_driver import Driver
 
 GPU_PROVIDERS = ["onnxruntime-cuda", "onnxruntime-tensorrt"]
@@ -91,3 +91,12 @@ def test_a_backend_that_cannot_run_it(tmp_path: Path, name: str, backend: Any, w
     (tmp_path / name).write_bytes(b"engine")
     with pytest.raises(EngineError, match=words):
         Detector(tmp_path / name, backend=backend)
+
+
+@pytest.mark.parametrize(("size", "images"), [(150_000, 4), (16_000_001, 8)])
+def test_images_per_call_on_a_cpu_go_by_the_weights(tmp_path: Path, size: int, images: int) -> None:
+    """Small networks stay in the caches by few images, large ones never do."""
+    path = tmp_path / "engine.onnx"
+    with path.open("wb") as file:
+        file.truncate(size)
+    assert _cpu_batch(path) == images
