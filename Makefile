@@ -51,12 +51,15 @@ gpu:
 		echo "TensorRT could not be installed: TensorRT-RTX alone is tested" >&2
 	@$(TEST_ENV)/bin/python -m benchmarks.gpu_run
 
-# Nothing else should run on the machine meanwhile; about an hour on two cores.
+# Nothing else should run on the machine meanwhile; over an hour on two cores. The last four
+# need the images and videos of ../shared; benchmarks.validation, which also needs the
+# original's scores, is run by hand (see README).
 results: $(TEST_ENV)/ready
 	@$(TEST_ENV)/bin/python -m benchmarks.speed
 	@$(TEST_ENV)/bin/python -m benchmarks.threads
 	@$(TEST_ENV)/bin/python -m benchmarks.export_cost
 	@$(TEST_ENV)/bin/zoo bench --all
+	@$(TEST_ENV)/bin/python -m benchmarks.certificates
 	@$(TEST_ENV)/bin/python -m benchmarks.evaluate_results
 	@$(TEST_ENV)/bin/zoo export meso4 --builder none --out engines
 	@$(TEST_ENV)/bin/zoo export mesoinception4 --builder none --out engines
