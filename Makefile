@@ -51,9 +51,9 @@ gpu:
 		echo "TensorRT could not be installed: TensorRT-RTX alone is tested" >&2
 	@$(TEST_ENV)/bin/python -m benchmarks.gpu_run
 
-# Nothing else should run on the machine meanwhile; over an hour on two cores. The last four
-# need the images and videos of ../shared; benchmarks.validation, which also needs the
-# original's scores, is run by hand (see README).
+# Nothing else should run on the machine meanwhile; over an hour on two cores. certificates,
+# evaluate_results and video_speed read ../shared; benchmarks.validation, which also needs
+# the original's scores, is run by hand (see README).
 results: $(TEST_ENV)/ready
 	@$(TEST_ENV)/bin/python -m benchmarks.speed
 	@$(TEST_ENV)/bin/python -m benchmarks.threads
