@@ -23,6 +23,7 @@ from runtime.device_arrays import is_device_array, view_frames, view_result
 from runtime.engine_info import EngineInfo
 from runtime.errors import EngineError, FramesError
 from runtime.frames import ImageLike, to_frame
+from runtime.inherited import never_free_in_children
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Detector:
             machine. There is no silent fallback to another engine.
 
     Methods may be called from several threads at once. `close` waits for calls that
-    run, and calls after it fail.
+    run, and calls after it fail. So do calls in a forked child: open it there.
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class Detector:
         self._backend = open_backend(self.path, backend=backend, threads=threads, device=device)
         how = self._backend.info.preprocessing
         self._frame_shape = (how.height, how.width, 3)
+        never_free_in_children(self._backend)
+        self._process = os.getpid()
         self._running = 0
         self._closed = False
         self._freed = False
@@ -222,7 +225,12 @@ class Detector:
                 yield Verdict("fake" if fake >= threshold else "real", fake, logit, source_path)
 
     def close(self) -> None:
-        """Free the engine. Waits for calls that run; may be called twice."""
+        """Free the engine. Waits for calls that run; may be called twice.
+
+        A forked child frees nothing: the engine is its parent's.
+        """
+        if os.getpid() != self._process:
+            return  # threads that were scoring are not here, and would be waited for
         with self._idle:
             self._closed = True
             self._idle.wait_for(lambda: self._running == 0)
@@ -250,6 +258,12 @@ class Detector:
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:
+        if os.getpid() != self._process:
+            raise EngineError(
+                f"the detector of {self.path} was opened before this process was forked",
+                "neither CUDA nor ONNX Runtime's threads survive a fork",
+                "open it in the child, or start the child with multiprocessing's 'spawn'",
+            )
         with self._idle:
             if self._closed:
                 raise EngineError(f"the detector of {self.path} is closed", "", "open it again")

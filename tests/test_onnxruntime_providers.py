@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from fakes.machine import DEVICES
 
 from runtime import Detector, EngineError, cuda_driver, tensorrt_api
-from runtime.backends import onnxruntime
-from runtime.backends.onnxruntime import _cpu_batch, providers
+from runtime.backends.onnxruntime import providers
 from runtime.cuda_driver import Driver
 
 GPU_PROVIDERS = ["onnxruntime-cuda", "onnxruntime-tensorrt"]
@@ -95,44 +91,3 @@ def test_a_backend_that_cannot_run_it(tmp_path: Path, name: str, backend: Any, w
     (tmp_path / name).write_bytes(b"engine")
     with pytest.raises(EngineError, match=words):
         Detector(tmp_path / name, backend=backend)
-
-
-@pytest.mark.parametrize(("size", "images"), [(150_000, 4), (16_000_001, 8)])
-def test_images_per_call_on_a_cpu_go_by_the_weights(tmp_path: Path, size: int, images: int) -> None:
-    """Small networks stay in the caches by few images, large ones never do."""
-    path = tmp_path / "engine.onnx"
-    with path.open("wb") as file:
-        file.truncate(size)
-    assert _cpu_batch(path) == images
-
-
-def test_a_thread_keeps_its_turn_for_several_calls(
-    tiny_engine: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(onnxruntime, "_AT_ONCE", 1)
-    backend = onnxruntime.OnnxRuntimeBackend(tiny_engine.path)
-    calls: list[int] = []
-    plain = backend.infer
-
-    def infer(frames: Any) -> Any:
-        found = plain(frames)
-        calls.append(threading.get_ident())
-        time.sleep(0.005)  # whoever may go on does so now
-        return found
-
-    monkeypatch.setattr(backend, "infer", infer)
-    height, width = backend.info.preprocessing.height, backend.info.preprocessing.width
-    start = threading.Barrier(2)
-
-    def work() -> None:
-        start.wait(20)
-        backend.infer_many(np.zeros((40, height, width, 3), np.uint8))
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert len(calls) == 20
-    assert len(set(calls[:10])) == len(set(calls[10:])) == 1
-    backend.close()

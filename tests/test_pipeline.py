@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +20,13 @@ from export.pipeline import ExportRequest, export_network
 from export.staging import publish, staging
 from export.verify import verify_engine
 from runtime import Detector, EngineInfo
+from runtime.backends import onnxruntime
 from runtime.batch import BatchProfile
 from runtime.engine_info import METADATA_KEY, file_sha256
 from runtime.errors import EngineError, ExportError
 from runtime.faces import FaceCrop
 from zoo.catalog import find_card
+from zoo.noise import seeded_frames
 
 RTX = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +57,21 @@ def test_four_files_and_nothing_else(exported):
     names = [f"meso4-random{suffix}" for suffix in (".onnx", ".fp16.onnx", ".plan", ".json")]
     assert sorted(p.name for p in out.iterdir()) == sorted(names)
     assert [p.name for p in result.files] == names
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".fp16.onnx"])
+def test_many_threads_get_the_scores_of_one_to_the_last_bit(exported, suffix, monkeypatch):
+    """Though a core each judges image by image what one call judges four at a time."""
+    monkeypatch.setattr(onnxruntime, "count_cores", lambda: 2)
+    frames = seeded_frames(13, 256, 256, 5)
+    with Detector(exported[0] / f"meso4-random{suffix}") as detector:
+        due = detector.infer(frames)
+        assert due[0].std() > 0.1
+        crowded = detector._backend._cores._crowded
+        np.testing.assert_array_equal(crowded(frames), due)
+        with ThreadPoolExecutor(8) as pool:
+            for found in pool.map(detector.infer, [frames] * 16):
+                np.testing.assert_array_equal(found, due)
 
 
 def test_every_step_was_reported(exported):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backend_names import ON_CPU, BackendName
+from runtime.backends.backend import Scores
+from runtime.backends.shared_cores import Run, SharedCores, count_cores
 from runtime.engine_info import (
     FAKE_NAME,
     INPUT_NAME,
@@ -28,21 +28,11 @@ from runtime.tensorrt_api import require_device
 #: Images per call on a CPU. Activations of a larger batch leave the caches: on two cores
 #: with little else to do, Meso4 takes 1.4 times as long in one call of 32 images as in
 #: eight of 4, and four times the memory.
-CPU_BATCH = 4
+_SMALL_BATCH = 4
 
 #: Weights beyond the caches are read anew in every call: such networks are given more images
 #: at once (InceptionResnetV1 takes 5 % less time by image).
 _LARGE_BYTES, _LARGE_BATCH = 16_000_000, 8
-
-#: Calls that run at once on a CPU. Each already uses every core: eight at once on two cores
-#: were slower than one after the other. With many cores a small batch leaves some idle,
-#: and several share them.
-_AT_ONCE = max(1, (os.cpu_count() or 1) // 4)
-
-#: Images on a CPU before another thread gets its turn. The next thread may sit on another
-#: core, whose caches know nothing of this network: handing over after each call cost 2 %
-#: on two cores. With so many that several calls run at once, each goes for itself.
-_TURN = 16 * CPU_BATCH
 
 #: Images per call on a GPU, whose memory is taken by ONNX Runtime's arena and kept.
 GPU_BATCH = 64
@@ -97,79 +87,102 @@ class OnnxRuntimeBackend:
                 f"ONNX Runtime {ort.__version__} as installed has {', '.join(built_in)}",
                 f"pip install onnxruntime-gpu in its place, or name '{ON_CPU}': the CPU",
             )
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        if threads is not None:
-            options.intra_op_num_threads = threads
         # Where a sidecar speaks of this file, the file must be that very one.
         sidecar = read_sidecar(path)
         if sidecar is not None and path.name in sidecar.artefacts:
             check_artefact(path, sidecar)
-        try:
-            self._session: Any = ort.InferenceSession(
-                str(path),
-                options,
-                providers=providers(provider, device),
-                enable_fallback=0,  # of what was asked for, to another provider
-            )
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
-            raise EngineError(
-                f"{path} cannot be loaded by ONNX Runtime",
-                (str(error).splitlines() or [type(error).__name__])[0],
-                "export it again: zoo export NAME",
-            ) from None
-        # A provider that cannot load is left out with a line in the log.
-        if wanted[0] not in self._session.get_providers():
-            raise EngineError(
-                f"ONNX Runtime cannot run {path} by {wanted[0]}",
-                f"it would use {', '.join(self._session.get_providers())} instead; its log above "
-                "says which library it lacks",
-                "install the CUDA libraries that this version of onnxruntime-gpu wants",
-            )
-        _check_contract(path, self._session)
-        metadata = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        session = _open_session(path, provider, device, threads)
+        _check_contract(path, session)
+        metadata = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.info = _info(path, sidecar, metadata)
-        _check_frame_size(path, self._session, self.info)
+        _check_frame_size(path, session, self.info)
         self.title = f"ONNX Runtime {ort.__version__} ({_TITLES[wanted[0]]})"
-        self.max_batch = GPU_BATCH if on_gpu else _cpu_batch(path)
-        self._turn, self._long_turn = _turns(on_gpu)
+        small = path.stat().st_size <= _LARGE_BYTES
+        self.max_batch = GPU_BATCH if on_gpu else _SMALL_BATCH if small else _LARGE_BATCH
+        self._run = partial(_run, session)
+        self._cores: SharedCores | None = None
+        if not on_gpu:
+            self._cores = _share_cores(path, self._run, threads, small=small)
 
-    def infer(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def infer(self, frames: NDArray[np.uint8]) -> Scores:
         """See `runtime.backends.Backend.infer`."""
-        with self._turn:
-            logit, fake = self._session.run([LOGIT_NAME, FAKE_NAME], {INPUT_NAME: frames})
-        return logit, fake
+        return self._run(frames) if self._cores is None else self._cores.run(frames)
 
-    def infer_many(
-        self, frames: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def infer_many(self, frames: NDArray[np.uint8]) -> Scores:
         """See `runtime.backends.Backend.infer_many`."""
         count = len(frames)
         logit, fake = np.empty((2, count), np.float32)
-        for begin in range(0, count, _TURN):
-            with self._long_turn:
-                for start in range(begin, min(begin + _TURN, count), self.max_batch):
-                    part = slice(start, start + self.max_batch)
-                    logit[part], fake[part] = self.infer(frames[part])
+        for start in range(0, count, self.max_batch):
+            part = slice(start, start + self.max_batch)
+            logit[part], fake[part] = self.infer(frames[part])
         return logit, fake
 
     def close(self) -> None:
-        """Free the session."""
-        self._session = None
+        """Free the sessions."""
+        if self._cores is not None:
+            self._cores.close()
+        del self._cores, self._run
 
 
-def _cpu_batch(path: Path) -> int:
-    return _LARGE_BATCH if path.stat().st_size > _LARGE_BYTES else CPU_BATCH
+def _run(session: Any, frames: NDArray[np.uint8]) -> Scores:
+    logit, fake = session.run([LOGIT_NAME, FAKE_NAME], {INPUT_NAME: frames})
+    return logit, fake
 
 
-def _turns(on_gpu: bool) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """What a thread holds during a call, and during several of them; nothing on a GPU."""
-    if on_gpu:
-        return nullcontext(), nullcontext()
-    if _AT_ONCE == 1:
-        one = threading.RLock()
-        return one, one
-    return threading.BoundedSemaphore(_AT_ONCE), nullcontext()
+def _run_each(session: Any, frames: NDArray[np.uint8]) -> Scores:
+    """Image by image: what one core works on then stays in its own cache."""
+    scores = [_run(session, frames[index : index + 1]) for index in range(len(frames))]
+    logit, fake = zip(*scores, strict=True)
+    return np.concatenate(logit), np.concatenate(fake)
+
+
+def _share_cores(path: Path, run: Run, threads: int | None, *, small: bool) -> SharedCores:
+    """How calls that come at once get along; `SharedCores` says why.
+
+    For a small network two threads with a core each judge 1.1 times the images that one
+    thread with both cores does. A large one reads its weights for every call: there it is
+    best that as few calls as fill the cores do so at once.
+    """
+    cores = count_cores()
+    if threads is None and small and cores > 1:
+        one_core = _open_session(path, ON_CPU, 0, 1)
+        few = max(1, cores // 2)
+        return SharedCores(run, partial(_run_each, one_core), few=few, workers=cores)
+    # A small batch leaves some of many cores idle, even with threads on all of them.
+    at_once = max(1, cores // (threads or 4))
+    return SharedCores(run, run, few=at_once, workers=at_once)
+
+
+def _open_session(path: Path, provider: BackendName, device: int, threads: int | None) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = ort.InferenceSession(
+            str(path),
+            options,
+            providers=providers(provider, device),
+            enable_fallback=0,  # of what was asked for, to another provider
+        )
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise EngineError(
+            f"{path} cannot be loaded by ONNX Runtime",
+            (str(error).splitlines() or [type(error).__name__])[0],
+            "export it again: zoo export NAME",
+        ) from None
+    # A provider that cannot load is left out with a line in the log.
+    wanted = _PROVIDERS[provider][0]
+    if wanted not in session.get_providers():
+        raise EngineError(
+            f"ONNX Runtime cannot run {path} by {wanted}",
+            f"it would use {', '.join(session.get_providers())} instead; its log above "
+            "says which library it lacks",
+            "install the CUDA libraries that this version of onnxruntime-gpu wants",
+        )
+    return session
 
 
 def providers(backend: BackendName, device: int = 0) -> list[tuple[str, dict[str, Any]]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +26,6 @@ from runtime.tensorrt_api import Engine, Flavour, RtxOptions
 #: own. The second one's copies fill the bus while the first one computes, and back.
 MOST_RUNNERS = 2
 
-#: Backends inherited by a forked child: kept for ever, for to free them would call CUDA.
-_INHERITED: list[Any] = []
-
 
 class TensorRTBackend:
     """See `runtime.backends.Backend` and `runtime.backends.DeviceBackend`.
@@ -49,7 +44,6 @@ class TensorRTBackend:
         self.info = plan.info
         self.title = f"{plan.api.title} ({plan.device.name})"
         self._path = path
-        self._process = os.getpid()
         builder = plan.builder
         self._profile = BatchProfile(builder.min_batch, builder.opt_batch, builder.max_batch)
         self.max_batch = self._profile.maximum
@@ -155,15 +149,11 @@ class TensorRTBackend:
 
     def pinned_frames(self, count: int) -> NDArray[np.uint8]:
         """See `runtime.backends.DeviceBackend.pinned_frames`."""
-        self._check_process()
         shape = (count, *self._frame_shape)
         return PinnedBuffer(self.device, int(np.prod(shape))).array().reshape(shape)
 
     def close(self) -> None:
         """Give back device memory, streams and the engine. Nothing may be running."""
-        if os.getpid() != self._process:
-            _INHERITED.append(dict(vars(self)))
-            return
         with self.device.current():
             for runner in self._runners:
                 runner.close()
@@ -177,7 +167,6 @@ class TensorRTBackend:
     @contextmanager
     def _runner(self) -> Iterator[BatchRunner]:
         """A runner for this thread alone, with its device current."""
-        self._check_process()
         with self.device.current():
             runner, new = self._take()
             try:
@@ -231,14 +220,6 @@ class TensorRTBackend:
                 f"{self._path.name} takes no batch of {count}",
                 f"its profile is {self._profile.minimum} to {self._profile.maximum} images",
                 "give as many, or export with another --batch MIN:OPT:MAX",
-            )
-
-    def _check_process(self) -> None:
-        if os.getpid() != self._process:
-            raise EngineError(
-                f"the detector of {self._path} was opened before this process was forked",
-                "CUDA does not survive a fork",
-                "open it in the child, or start the child with multiprocessing's 'spawn'",
             )
 
 

@@ -1,0 +1,69 @@
+"""How calls of several threads share the cores of a CPU."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.backends.backend import Scores
+
+#: Runs a batch: frames uint8 [N, H, W, 3] to (logit, fake).
+Run = Callable[[NDArray[np.uint8]], Scores]
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class SharedCores:
+    """Runs few calls where they come from, and many of them in turn by a few workers.
+
+    A call alone is fastest with all cores on its one batch. Calls from several threads,
+    each with threads on all cores, get in each other's way; and where each waits for the
+    one before it, the cores wait too while one thread goes to sleep and another wakes.
+    Workers that find the next call already there lose neither. They take calls in the
+    order in which those came, so that no thread is left out.
+
+    Args:
+        alone: runs a batch by as many cores as it can use.
+        crowded: the same as a worker runs it; its results are equal to the last bit.
+        few: calls at once that are still run by ``alone``.
+        workers: calls that run by ``crowded`` at once.
+    """
+
+    def __init__(self, alone: Run, crowded: Run, *, few: int, workers: int) -> None:
+        self._alone, self._crowded = alone, crowded
+        self._few = few
+        self._calls = 0
+        self._count = threading.Lock()
+        # Starts its threads with the first call given to it.
+        self._workers = ThreadPoolExecutor(workers, "zoo-cpu")
+
+    def run(self, frames: NDArray[np.uint8]) -> Scores:
+        """Run one batch, from any thread.
+
+        Args:
+            frames: uint8 [N, H, W, 3]; must not change until the call is back.
+        """
+        with self._count:
+            self._calls += 1
+            few = self._calls <= self._few
+        try:
+            if few:
+                return self._alone(frames)
+            return self._workers.submit(self._crowded, frames).result()
+        finally:
+            with self._count:
+                self._calls -= 1
+
+    def close(self) -> None:
+        """End the workers, after what they still run."""
+        self._workers.shutdown()
