@@ -71,17 +71,18 @@ def speed(result: Mapping[str, Any]) -> str:
 def runtime(result: Mapping[str, Any]) -> str:
     """Limits of many threads on one Detector, and of the C library."""
     many, c = result["threads"], result["capi"]
-    ratio = many["ratio"]
     found = [
         Bar(
-            f"Meso4, {many['threads']} threads on one Detector, batch {many['batch']}, against "
-            "one thread",
+            f"{one['title']}, {one['threads']} threads on one Detector, batch {one['batch']}, "
+            "against one thread",
             1.0,
-            ratio["median"],
+            one["ratio"]["median"],
             "x",
             "more",
-            f"{ratio['low']:.2f} to {ratio['high']:.2f}",
-        ),
+            f"{one['ratio']['low']:.2f} to {one['ratio']['high']:.2f}",
+        )
+        for one in many
+    ] + [
         Bar(
             f"a call through the C library more than Python's score, batch {c['batch']}",
             50.0,
@@ -90,7 +91,8 @@ def runtime(result: Mapping[str, Any]) -> str:
             spread=f"{c['low']:.1f} to {c['high']:.1f}",
         ),
     ]
-    same = "gave the same scores" if many["same_scores"] else "did **not** give the same scores"
+    equal = all(one["same_scores"] for one in many)
+    same = "gave the same scores" if equal else "did **not** give the same scores"
     words = f"{where(result['environment'])} All threads {same}."
     table = _bars(bar.to_dict() for bar in found)
     return f"{table}\n\n{words} Repeat with `{result['command']}`."

@@ -23,27 +23,21 @@ LONG = 20.0
 
 
 class Work:
-    """Runs that note who makes them and wait until they are let go."""
+    """A run that notes who makes it, and waits until it is let go."""
 
     def __init__(self) -> None:
         self.let_go = threading.Event()
-        self.alone: list[int] = []
-        self.crowded: list[int] = []
+        self.sizes: list[int] = []
         self.threads: set[str] = set()
         self.most = 0
         self._now = 0
         self._lock = threading.Lock()
 
-    def run_alone(self, frames: Any) -> Any:
-        self.alone.append(len(frames))
-        assert self.let_go.wait(LONG)
-        return frames, frames
-
-    def run_crowded(self, frames: Any) -> Any:
+    def run(self, frames: Any) -> Any:
         with self._lock:
             self._now += 1
             self.most = max(self.most, self._now)
-            self.crowded.append(len(frames))
+            self.sizes.append(len(frames))
             self.threads.add(threading.current_thread().name)
         assert self.let_go.wait(LONG)
         with self._lock:
@@ -64,25 +58,51 @@ def callers() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+def in_flight(cores: SharedCores) -> int:
+    return cores._here + cores._given
+
+
 def test_few_calls_run_where_they_come_from_and_the_others_by_workers(
     callers: ThreadPoolExecutor,
 ) -> None:
-    work = Work()
-    cores = SharedCores(work.run_alone, work.run_crowded, few=2, workers=3)
+    first, then = Work(), Work()
+    cores = SharedCores(first.run, then.run, few=2, workers=3)
     calls: list[Future[Any]] = []
     for count in range(1, 8):
         calls.append(callers.submit(cores.run, np.zeros(count, np.uint8)))
-        until(lambda due=count: cores._calls == due)  # type: ignore[misc]
-    until(lambda: len(work.alone) == 2 and len(work.crowded) == 3)
+        until(lambda due=count: in_flight(cores) == due)  # type: ignore[misc]
+    until(lambda: first.sizes == [1, 2])
     time.sleep(0.05)  # whoever else may run does so now
-    assert work.alone == [1, 2]
+    assert first.sizes == [1, 2]
+    assert not then.sizes  # the cores are taken
+    first.let_go.set()
+    until(lambda: sorted(then.sizes) == [3, 4, 5])
+    # A call that comes now does not overtake those that wait.
+    calls.append(callers.submit(cores.run, np.zeros(8, np.uint8)))
+    until(lambda: in_flight(cores) == 6)
+    time.sleep(0.05)
+    assert first.sizes == [1, 2]
+    then.let_go.set()
+    assert [len(call.result(LONG)[0]) for call in calls] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert sorted(then.sizes) == [3, 4, 5, 6, 7, 8]
+    assert then.most == 3
+    assert all(name.startswith("caller") for name in first.threads)
+    assert all(name.startswith("zoo-cpu") for name in then.threads)
+    assert cores.run(np.zeros(9, np.uint8))
+    assert first.sizes == [1, 2, 9]
+    cores.close()
+
+
+def test_calls_are_run_in_the_order_in_which_they_came(callers: ThreadPoolExecutor) -> None:
+    work = Work()
+    cores = SharedCores(work.run, work.run, few=1, workers=1)
+    for count in range(1, 9):
+        callers.submit(cores.run, np.zeros(count, np.uint8))
+        until(lambda due=count: in_flight(cores) == due)  # type: ignore[misc]
     work.let_go.set()
-    assert [len(call.result(LONG)[0]) for call in calls] == [1, 2, 3, 4, 5, 6, 7]
-    assert work.most == 3
-    assert work.crowded == [3, 4, 5, 6, 7]  # in the order in which they came
-    assert all(name.startswith("zoo-cpu") for name in work.threads)
-    assert cores.run(np.zeros(9, np.uint8))  # few again
-    assert work.alone == [1, 2, 9]
+    until(lambda: len(work.sizes) == 8)
+    assert work.sizes == list(range(1, 9))
+    assert work.most == 1
     cores.close()
 
 
@@ -98,21 +118,23 @@ def test_an_error_reaches_its_caller_and_is_not_counted_on(callers: ThreadPoolEx
 
     cores = SharedCores(alone, crowded, few=1, workers=1)
     first = callers.submit(cores.run, np.zeros(1, np.uint8))
-    until(lambda: cores._calls == 1)
-    with pytest.raises(KeyError, match="crowded"):
-        cores.run(np.zeros(1, np.uint8))
+    until(lambda: cores._here == 1)
+    second = callers.submit(cores.run, np.zeros(1, np.uint8))
+    until(lambda: cores._given == 1)
     hold.set()
     with pytest.raises(ValueError, match="alone"):
         first.result(LONG)
-    assert cores._calls == 0
+    with pytest.raises(KeyError, match="crowded"):
+        second.result(LONG)
+    assert in_flight(cores) == 0
     cores.close()
 
 
 def test_closing_ends_the_workers(callers: ThreadPoolExecutor) -> None:
     work = Work()
-    cores = SharedCores(work.run_alone, work.run_crowded, few=0, workers=2)
+    cores = SharedCores(work.run, work.run, few=0, workers=2)
     calls = [callers.submit(cores.run, np.zeros(1, np.uint8)) for _ in range(3)]
-    until(lambda: len(work.crowded) == 2)
+    until(lambda: len(work.sizes) == 2)
     closing = callers.submit(cores.close)
     time.sleep(0.05)
     assert not closing.done()

@@ -35,15 +35,16 @@ class SharedCores:
     Args:
         alone: runs a batch by as many cores as it can use.
         crowded: the same as a worker runs it; its results are equal to the last bit.
-        few: calls at once that are still run by ``alone``.
+        few: calls at once that are run by ``alone``.
         workers: calls that run by ``crowded`` at once.
     """
 
     def __init__(self, alone: Run, crowded: Run, *, few: int, workers: int) -> None:
         self._alone, self._crowded = alone, crowded
         self._few = few
-        self._calls = 0
-        self._count = threading.Lock()
+        self._here = 0  # calls under way by `alone`
+        self._given = 0  # to the workers, and not back yet
+        self._changed = threading.Condition()
         # Starts its threads with the first call given to it.
         self._workers = ThreadPoolExecutor(workers, "zoo-cpu")
 
@@ -53,16 +54,30 @@ class SharedCores:
         Args:
             frames: uint8 [N, H, W, 3]; must not change until the call is back.
         """
-        with self._count:
-            self._calls += 1
-            few = self._calls <= self._few
+        with self._changed:
+            # Behind calls that wait for the workers nobody starts before them.
+            here = not self._given and self._here < self._few
+            if here:
+                self._here += 1
+            else:
+                self._given += 1
         try:
-            if few:
+            if here:
                 return self._alone(frames)
-            return self._workers.submit(self._crowded, frames).result()
+            return self._workers.submit(self._run_given, frames).result()
         finally:
-            with self._count:
-                self._calls -= 1
+            with self._changed:
+                if here:
+                    self._here -= 1
+                    if not self._here:
+                        self._changed.notify_all()
+                else:
+                    self._given -= 1
+
+    def _run_given(self, frames: NDArray[np.uint8]) -> Scores:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._here)
+        return self._crowded(frames)
 
     def close(self) -> None:
         """End the workers, after what they still run."""
