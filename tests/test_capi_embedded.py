@@ -47,17 +47,26 @@ class Codes:
         self.text = text.decode()
 
 
-@pytest.mark.parametrize("stream_is_own", [False, True])
+def open_it(
+    ffi: RecordingFfi, codes: Codes, path: Path, backend: str = "auto", gpu: int = 0
+) -> Any:
+    """The detector's handle, in memory for it."""
+    handle = ffi.new("uint64_t *")
+    texts = [ffi.new("char[]", text) for text in (bytes(path), backend.encode())]
+    assert ffi.calls["open"](*texts, gpu, 0, handle) == 0, codes.text
+    return handle
+
+
+@pytest.mark.parametrize(("gpu", "stream_is_own"), [(0, False), (0, True), (1, True)])
 def test_frames_in_device_memory(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stream_is_own: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpu: int, stream_is_own: bool
 ) -> None:
     machine = make_machine(monkeypatch, tmp_path, seed=1)
     ffi, codes = RecordingFfi(), Codes()
     table = attach(ffi, codes)
-    handle = ffi.new("uint64_t *")
-    assert ffi.calls["open"](ffi.new("char[]", bytes(machine.plan)), 0, handle) == 0
+    handle = open_it(ffi, codes, machine.plan, gpu=gpu)
     given = frames(5, seed=3)
-    device = cuda.Device(0)
+    device = cuda.Device(gpu)
     with device.current():
         pixels = cuda.DeviceBuffer(device, given.nbytes, "frames")
         results = [cuda.DeviceBuffer(device, 5 * 4, "results") for _ in range(2)]
@@ -132,8 +141,7 @@ def test_handles_are_never_given_out_again(tiny_engine: TinyEngine) -> None:
 def test_info_is_the_sidecar(tiny_engine: TinyEngine) -> None:
     ffi, codes = RecordingFfi(), Codes()
     attach(ffi, codes)
-    handle, needed = ffi.new("uint64_t *"), ffi.new("size_t *")
-    ffi.calls["open"](ffi.new("char[]", bytes(tiny_engine.path)), 0, handle)
+    handle, needed = open_it(ffi, codes, tiny_engine.path, "onnxruntime"), ffi.new("size_t *")
     assert ffi.calls["info"](handle[0], ffi.NULL, 0, needed) == 0
     buffer = ffi.new("char[]", needed[0])
     assert ffi.calls["info"](handle[0], buffer, needed[0], needed) == 0

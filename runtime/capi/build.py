@@ -35,7 +35,7 @@ enum { ZOO_E_START, ZOO_E_DETECTOR, ZOO_E_ENGINE, ZOO_E_FRAMES, ZOO_E_BUFFER,
 void zoo_set_error(const char *text);
 void zoo_start_failed(const char *text);
 extern "Python" {
-    int zoo_python_open(const char *, uint32_t, uint64_t *);
+    int zoo_python_open(const char *, const char *, uint32_t, uint32_t, uint64_t *);
     int zoo_python_format(uint64_t, uint32_t *, uint32_t *, double *);
     int zoo_python_info(uint64_t, char *, size_t, size_t *);
     int zoo_python_score(uint64_t, const uint8_t *, size_t, size_t, float *, float *);

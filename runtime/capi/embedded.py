@@ -14,10 +14,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from runtime.backend_names import BackendName
 from runtime.detector import Detector
 from runtime.errors import EngineError, FramesError, MissingPackageError, ZooError
 
@@ -92,13 +93,19 @@ class DetectorTable:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
-    def open(self, engine: str, threads: int) -> int:
-        """Open an engine and give its handle; threads as for `Detector`, 0 for its choice.
+    def open(self, engine: str, threads: int, backend: str = "auto", device: int = 0) -> int:
+        """Open an engine and give its handle.
+
+        Args:
+            engine, backend, device: as for `Detector`.
+            threads: the same, 0 for its choice.
 
         Raises:
             EngineError: as `Detector` does.
         """
-        opened = Opened.of(Detector(engine, threads=threads or None))
+        # A name that is none is refused where it is looked up, with those that are.
+        name = cast("BackendName", backend)
+        opened = Opened.of(Detector(engine, backend=name, threads=threads or None, device=device))
         with self._lock:
             handle = next(self._numbers)
             self._opened[handle] = opened
@@ -166,8 +173,9 @@ def attach(ffi: Any, lib: Any) -> DetectorTable:
         ffi.def_extern(name=f"zoo_python_{call.__name__}", error=lib.ZOO_E_INTERNAL)(guarded)
 
     @answers
-    def open(engine: Any, threads: int, handle: Any) -> None:
-        handle[0] = table.open(os.fsdecode(ffi.string(engine)), threads)
+    def open(engine: Any, backend: Any, device: int, threads: int, handle: Any) -> None:
+        path, name = os.fsdecode(ffi.string(engine)), os.fsdecode(ffi.string(backend))
+        handle[0] = table.open(path, threads, name, device)
 
     @answers
     def format(handle: int, height: Any, width: Any, threshold: Any) -> None:

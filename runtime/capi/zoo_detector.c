@@ -21,7 +21,7 @@ static zoo_status start_status = ZOO_OK;
 static char start_error[ERROR_SIZE];
 
 /* The calls that embedded.py answers; cffi defines them behind this text. */
-static int zoo_python_open(const char *, uint32_t, uint64_t *);
+static int zoo_python_open(const char *, const char *, uint32_t, uint32_t, uint64_t *);
 static int zoo_python_format(uint64_t, uint32_t *, uint32_t *, double *);
 static int zoo_python_info(uint64_t, char *, size_t, size_t *);
 static int zoo_python_score(uint64_t, const uint8_t *, size_t, size_t, float *, float *);
@@ -200,13 +200,23 @@ const char *zoo_last_error(void)
 
 zoo_status zoo_detector_open(const char *engine, uint32_t threads, zoo_detector *detector)
 {
+    return zoo_detector_open_on(engine, NULL, 0, threads, detector);
+}
+
+zoo_status zoo_detector_open_on(const char *engine, const char *backend, uint32_t device,
+                                uint32_t threads, zoo_detector *detector)
+{
     if (detector == NULL)
         return fail(ZOO_E_ARGUMENT, "zoo_detector_open: detector is NULL");
     *detector = 0;
     if (engine == NULL)
         return fail(ZOO_E_ARGUMENT, "zoo_detector_open: engine is NULL");
+    if (backend == NULL)
+        backend = "auto";
     zoo_status status = started();
-    return status != ZOO_OK ? status : (zoo_status)zoo_python_open(engine, threads, detector);
+    return status != ZOO_OK
+               ? status
+               : (zoo_status)zoo_python_open(engine, backend, device, threads, detector);
 }
 
 zoo_status zoo_detector_format(zoo_detector detector, uint32_t *height, uint32_t *width,

@@ -67,7 +67,7 @@ ZOO_API const char *zoo_status_name(zoo_status status);
  * to the library, to this thread only, and changes with this thread's next failing call. */
 ZOO_API const char *zoo_last_error(void);
 
-/* Open an engine.
+/* Open an engine: a .onnx on the CPU, a .plan on the first GPU.
  *
  * engine    path of a .onnx or .plan that `zoo export` made, UTF-8; its sidecar beside it
  * threads   CPU threads of one call; 0 leaves the choice to the engine
@@ -76,6 +76,21 @@ ZOO_API const char *zoo_last_error(void);
  * ZOO_E_ARGUMENT, ZOO_E_START, ZOO_E_ENGINE */
 ZOO_API zoo_status zoo_detector_open(const char *engine, uint32_t threads,
                                      zoo_detector *detector);
+
+/* Open an engine where you say; what cannot run there is refused, nothing else is tried.
+ *
+ * engine    as for zoo_detector_open
+ * backend   what runs it: "onnxruntime" (the CPU), "onnxruntime-cuda" or
+ *           "onnxruntime-tensorrt" for a .onnx, "tensorrt" for a .plan; NULL or "auto":
+ *           as zoo_detector_open
+ * device    index of the GPU, as CUDA counts; means nothing on the CPU
+ * threads   as for zoo_detector_open; means nothing on a GPU
+ * detector  receives the detector; 0 on failure
+ *
+ * ZOO_E_ARGUMENT, ZOO_E_START, ZOO_E_ENGINE */
+ZOO_API zoo_status zoo_detector_open_on(const char *engine, const char *backend,
+                                        uint32_t device, uint32_t threads,
+                                        zoo_detector *detector);
 
 /* What a program needs to make frames and to read scores.
  *

@@ -40,15 +40,17 @@ struct Scores {
 class Detector {
 public:
     // engine: path of a .onnx or .plan; threads: CPU threads of one call, 0 for the
-    // engine's own choice. Throws Error.
-    explicit Detector(const std::string &engine, std::uint32_t threads = 0)
+    // engine's own choice; backend: what runs it, see zoo_detector_open_on; device: index
+    // of the GPU. Throws Error.
+    explicit Detector(const std::string &engine, std::uint32_t threads = 0,
+                      const std::string &backend = "auto", std::uint32_t device = 0)
     {
         if (zoo_abi_version() != ZOO_ABI_VERSION)
             throw Error(ZOO_E_START, "libzoo_detector.so has ABI version " +
                                          std::to_string(zoo_abi_version()) +
                                          ", this program was compiled for " +
                                          std::to_string(ZOO_ABI_VERSION));
-        check(zoo_detector_open(engine.c_str(), threads, &handle_));
+        check(zoo_detector_open_on(engine.c_str(), backend.c_str(), device, threads, &handle_));
         const zoo_status status = zoo_detector_format(handle_, &height_, &width_, &threshold_);
         if (status != ZOO_OK) {
             const Error error(status, zoo_last_error());

@@ -63,6 +63,18 @@ static void opening(const char *engine, const char *damaged, const char *missing
     CHECK_FAILS(zoo_detector_open(damaged, 0, &detector), ZOO_E_ENGINE, damaged);
     CHECK_FAILS(zoo_detector_open("", 0, &detector), ZOO_E_ENGINE, "directory");
     CHECK_FAILS(zoo_detector_open("no\xff" "utf8.onnx", 0, &detector), ZOO_E_ENGINE, "exist");
+    CHECK_FAILS(zoo_detector_open_on(NULL, "auto", 0, 0, &detector), ZOO_E_ARGUMENT, "engine");
+    CHECK_FAILS(zoo_detector_open_on(engine, "auto", 0, 0, NULL), ZOO_E_ARGUMENT, "detector");
+    detector = 7;
+    CHECK_FAILS(zoo_detector_open_on(engine, "opencl", 0, 0, &detector), ZOO_E_ENGINE,
+                "cannot be run by 'opencl'");
+    CHECK(detector == 0);
+    CHECK_FAILS(zoo_detector_open_on(engine, "tensorrt", 0, 0, &detector), ZOO_E_ENGINE,
+                "a .onnx is run by onnxruntime");
+    CHECK(zoo_detector_open_on(engine, "onnxruntime", 9, 1, &detector) == ZOO_OK);
+    CHECK(zoo_detector_close(detector) == ZOO_OK);
+    CHECK(zoo_detector_open_on(engine, NULL, 0, 0, &detector) == ZOO_OK);
+    CHECK(zoo_detector_close(detector) == ZOO_OK);
 
     /* A text longer than the buffer for it is cut, between two characters. */
     char path[4096] = "";
