@@ -15,6 +15,7 @@ from tiny_engine import TinyEngine, random_frames
 
 from runtime import cuda
 from runtime.capi.embedded import DetectorTable, NoSuchDetectorError, attach
+from runtime.tensorrt_api import Flavour
 
 cffi = pytest.importorskip("cffi", reason="cffi, which builds the C library, is not installed")
 
@@ -61,10 +62,13 @@ def open_it(
 def test_frames_in_device_memory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpu: int, stream_is_own: bool
 ) -> None:
-    machine = make_machine(monkeypatch, tmp_path, seed=1)
+    # The second GPU is of another kind: a plan of TensorRT-RTX fits both.
+    machine = make_machine(monkeypatch, tmp_path, seed=1, flavour=Flavour.TENSORRT_RTX)
     ffi, codes = RecordingFfi(), Codes()
     table = attach(ffi, codes)
     handle = open_it(ffi, codes, machine.plan, gpu=gpu)
+    backend: Any = table.get(handle[0]).detector._backend
+    assert backend.device_index == gpu
     given = frames(5, seed=3)
     device = cuda.Device(gpu)
     with device.current():
