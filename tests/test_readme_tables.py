@@ -234,11 +234,15 @@ def test_bars_of_a_gpu_and_of_threads_are_shown_met_or_missed(tmp_path: Path) ->
             {"title": "A", "threads": 8, "batch": 1, "ratio": ratio, "same_scores": True},
             {"title": "B", "threads": 8, "batch": 8, "ratio": ratio, "same_scores": False},
         ],
-        "capi": {"batch": 1, "overhead": 60.0, "low": 55.0, "high": 65.0},
+        "capi": [
+            {"engine": "least.onnx", "batch": 1, "overhead": 4.0, "low": 3.0, "high": 5.0},
+            {"engine": "meso4.onnx", "batch": 1, "overhead": 60.0, "low": 55.0, "high": 65.0},
+        ],
     }
     (tmp_path / "runtime.json").write_text(json.dumps(runtime))
     table = make_table("runtime", tmp_path)
     assert table is not None
     assert table.count("**no**") == 3
+    assert "Python's score, Meso4, batch 1 | ≤ 50 µs | 60.0 µs (55.0 to 65.0) | **no** |" in table
     assert "| B, 8 threads on one Detector, batch 8, against one thread |" in table
     assert "did **not** give the same scores" in table
