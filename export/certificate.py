@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from zoo.originals import Scores
 
+#: Behind a network's name in a certificate: the original, as opposed to an engine of it.
+ORIGINAL = "in its own framework"
+
 #: Scores one batch of frames: uint8 [N, H, W, 3] to (logit, fake), float32 [N].
 Infer = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from export.certificate import (
     BATCH_TOLERANCE,
+    ORIGINAL,
     Bar,
     BatchCheck,
     Certificate,
@@ -18,13 +19,12 @@ from export.certificate import (
     check_batches,
     compare,
 )
-from export.half_emulation import emulate_half
 from export.samples import Samples
 from runtime.backend_names import BackendName
 from runtime.backends import Backend, open_backend
 from runtime.cuda_driver import query_driver
 from runtime.engine_info import FAKE_NAME, INPUT_NAME, LOGIT_NAME, Artefact, EngineInfo
-from runtime.errors import EngineError
+from runtime.errors import EngineError, MissingPackageError
 from zoo.originals import Scores
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def certify(
     *,
     backend: BackendName = "auto",
     device: int = 0,
+    source: str | None = None,
 ) -> Certificate:
     """Compare every engine of a sidecar with the original and with the one before it.
 
@@ -52,12 +53,13 @@ def certify(
         samples: frames.
         backend: what runs the engines; one that is named here is named in the certificate.
         device: index of the GPU, where the backend uses one.
+        source: what gave ``reference``, where that is not the original.
     """
     comparisons: list[Comparison] = []
     batches: list[BatchCheck] = []
     unchecked: dict[str, str] = {}
     before: tuple[str, Scores] | None = None
-    original = f"{info.network} in its own framework"
+    original = source or f"{info.network} {ORIGINAL}"
     for name, artefact in info.artefacts.items():
         try:
             opened = open_backend(folder / name, backend=backend, device=device)
@@ -136,6 +138,14 @@ def emulated_scores(half: onnx.ModelProto, frames: NDArray[np.uint8]) -> Scores:
     """Scores of an FP16 graph as a GPU would compute them; see `export.half_emulation`."""
     import onnxruntime as ort
 
+    try:
+        from export.half_emulation import emulate_half
+    except ModuleNotFoundError as error:
+        if error.name != "onnx_ir":
+            raise
+        missing = MissingPackageError("onnx-ir", "rounding as a GPU does", "keras")
+        missing.todo = "pip install onnx-ir"  # the extra would bring TensorFlow too
+        raise missing from None
     options = ort.SessionOptions()
     options.log_severity_level = 3
     data = emulate_half(half).SerializeToString()

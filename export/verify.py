@@ -1,4 +1,4 @@
-"""Certify an engine that is already on disk."""
+"""Certify an engine that is already on disk, by its original or by another engine."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from time import perf_counter
 import numpy as np
 
 from export.certificate import Certificate
-from export.certify import certify
+from export.certify import certify, run_scores
 from export.samples import Samples, default_samples, read_goldens, read_samples
-from runtime.backend_names import BackendName
+from runtime.backend_names import ON_CPU, BackendName
 from runtime.backends import open_backend
 from runtime.engine_info import Artefact, EngineInfo, file_sha256
-from runtime.errors import ImageError
+from runtime.errors import EngineError, ImageError, MissingPackageError
 from zoo.card import Head, ModelCard
 from zoo.catalog import find_card
 from zoo.originals import Scores
@@ -31,11 +31,12 @@ def verify_engine(
     goldens: Path | None = None,
     column: str | None = None,
     weights: str | None = None,
+    against: Path | None = None,
     backend: BackendName = "auto",
     device: int = 0,
     report: Callable[[str, float | None], None] = lambda title, seconds: None,
 ) -> Certificate:
-    """Compare one engine file with the original, on this machine.
+    """Compare one engine file with the original, or with another engine, on this machine.
 
     Args:
         engine: a ``.onnx`` or ``.plan`` with its sidecar or metadata.
@@ -44,12 +45,17 @@ def verify_engine(
         goldens: the original's own outputs for those images, instead of running it.
         column: of that CSV; the stem of the weights file by default.
         weights: the file, where the engine was made from one of the user's.
+        against: an ``.onnx`` of the same weights to compare with, run on the CPU, where the
+            original's framework is not installed: on a machine with a GPU that only runs
+            what another one exported and compared with the original.
         backend: what runs the engine.
         device: index of the GPU, where the backend uses one.
         report: called as each step begins and ends.
 
     Raises:
-        EngineError: the engine is missing, damaged, or cannot run here.
+        EngineError: the engine is missing, damaged, or cannot run here; or ``against`` is
+            of other weights, makes other frames, or is the engine itself.
+        MissingPackageError: the original's framework is not installed.
         ImageError: images or goldens are missing or damaged.
         WeightsError: the original's weights cannot be had.
     """
@@ -62,12 +68,15 @@ def verify_engine(
     samples = default_samples(how) if images is None else read_samples(images, how, limit)
     report("read the images", perf_counter() - start)
     start = perf_counter()
-    report("the original", None)
-    if goldens is None:
-        reference = load_original_of(engine, info, weights).scores(samples.frames)
+    step = "the original" if against is None else f"{against.name}, on the CPU"
+    report(step, None)
+    if against is not None:
+        reference = _scores_of(against, engine, info, samples)
+    elif goldens is None:
+        reference = _original_scores(engine, info, weights, samples)
     else:
         reference, samples = _golden_scores(info, samples, goldens, column)
-    report("the original", perf_counter() - start)
+    report(step, perf_counter() - start)
     artefact = info.artefacts.get(engine.name) or Artefact(
         "onnx",
         "fp16" if engine.name.endswith(".fp16.onnx") else "fp32",
@@ -77,9 +86,53 @@ def verify_engine(
     start = perf_counter()
     report("the engine", None)
     only = replace(info, artefacts={engine.name: artefact})
-    certificate = certify(reference, engine.parent, only, samples, backend=backend, device=device)
+    certificate = certify(
+        reference,
+        engine.parent,
+        only,
+        samples,
+        backend=backend,
+        device=device,
+        source=None if against is None else against.name,
+    )
     report("the engine", perf_counter() - start)
     return certificate
+
+
+def _original_scores(
+    engine: Path, info: EngineInfo, weights: str | None, samples: Samples
+) -> Scores:
+    try:
+        return load_original_of(engine, info, weights).scores(samples.frames)
+    except MissingPackageError as error:
+        error.todo += (
+            "; or, if another machine compared an .onnx of the same export with the original: "
+            f"zoo verify {engine} --against THAT.onnx"
+        )
+        raise
+
+
+def _scores_of(against: Path, engine: Path, info: EngineInfo, samples: Samples) -> Scores:
+    """What another engine of the same weights says, run on the CPU."""
+    if against.resolve() == engine.resolve():
+        raise EngineError(
+            f"{engine} cannot be held against itself", "", "name the .onnx that the export made"
+        )
+    other = open_backend(against, backend=ON_CPU)
+    try:
+        for what, ours, theirs in (
+            ("weights", info.weights, other.info.weights),
+            ("preprocessing", info.preprocessing, other.info.preprocessing),
+        ):
+            if ours != theirs:
+                raise EngineError(
+                    f"{against} says nothing about {engine}",
+                    f"its {what}: {theirs}; the engine's: {ours}",
+                    "name an .onnx of the same export",
+                )
+        return run_scores(other, samples)
+    finally:
+        other.close()
 
 
 def _golden_scores(

@@ -211,13 +211,15 @@ def print_certificate(certificate: Certificate, as_json: bool) -> None:
     if as_json:
         print_json(certificate.to_dict())
         return
+    from export.certificate import ORIGINAL
+
     table = _table(
         "against", "engine", "max |dP|", "p99", "mean", "|dlogit|", "flips", "",
         right=("max |dP|", "p99", "mean", "|dlogit|", "flips"),
     )  # fmt: skip
     for c in certificate.comparisons:
         table.add_row(
-            "original" if " " in c.reference else _short(c.reference),
+            "original" if c.reference.endswith(ORIGINAL) else _short(c.reference),
             _short(c.engine),
             *(f"{value:.1e}" for value in (c.max_p, c.p99_p, c.mean_p, c.max_logit)),
             f"{c.flips}/{c.images}",

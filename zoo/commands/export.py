@@ -108,6 +108,11 @@ def export(
 )
 @click.option("--column", help="Of the CSV; by default the stem of the weights file.")
 @click.option("--weights", help="The weights file, for an engine made from a file of yours.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    help="An .onnx of the same weights, instead of the original: where its framework is not.",
+)
 @JSON
 def verify(
     engine: Path,
@@ -118,12 +123,15 @@ def verify(
     goldens: Path | None,
     column: str | None,
     weights: str | None,
+    against: Path | None,
     as_json: bool,
 ) -> None:
     """Prove that an engine on disk still says what the original says."""
     from export.verify import verify_engine
     from zoo import printing
 
+    if against is not None and (goldens or column or weights):
+        raise click.UsageError("--against excludes --goldens, --column and --weights")
     gpu = find_device([engine], backend, device)
     with printing.steps(quiet=as_json) as report:
         certificate = verify_engine(
@@ -133,6 +141,7 @@ def verify(
             goldens=goldens,
             column=column,
             weights=weights,
+            against=against,
             backend=backend,
             device=gpu,
             report=report,
