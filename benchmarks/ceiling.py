@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.environment import seeing_gpu
+from runtime.backends.shared_cores import count_cores
 
 _COPY_BYTES = 256 << 20
 _SIDE = {"cpu": 1536, "cuda": 8192}
@@ -78,7 +78,7 @@ def _cpu(threads: int | None) -> Ceiling:
     import onnxruntime as ort
     from onnx import TensorProto, helper
 
-    workers = threads or len(os.sched_getaffinity(0))
+    workers = threads or count_cores()
     size = _COPY_BYTES // workers
     pairs = [(np.ones(size, np.uint8), np.empty(size, np.uint8)) for _ in range(workers)]
     with ThreadPoolExecutor(workers) as pool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from runtime.backends.shared_cores import count_cores
 from runtime.errors import MissingPackageError
 from zoo import __version__
 
@@ -49,12 +50,11 @@ _GPU_FIELDS = {
 def describe_machine() -> dict[str, Any]:
     """CPU, memory, GPUs, system, versions, commit and time, as JSON data."""
     psutil = import_psutil()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     commit, changed = _commit()
     return {
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "cpu": _cpu_model(),
-        "cores": cores,
+        "cores": count_cores(),
         "memory_bytes": psutil.virtual_memory().total,
         # What others did on the machine at the time; 0 is quiet.
         "load_before": round(os.getloadavg()[0], 2),

@@ -143,9 +143,7 @@ def emulated_scores(half: onnx.ModelProto, frames: NDArray[np.uint8]) -> Scores:
     except ModuleNotFoundError as error:
         if error.name != "onnx_ir":
             raise
-        missing = MissingPackageError("onnx-ir", "rounding as a GPU does", "keras")
-        missing.todo = "pip install onnx-ir"  # the extra would bring TensorFlow too
-        raise missing from None
+        raise MissingPackageError("onnx-ir", "rounding as a GPU does", "verify") from None
     options = ort.SessionOptions()
     options.log_severity_level = 3
     data = emulate_half(half).SerializeToString()

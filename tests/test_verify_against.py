@@ -78,7 +78,7 @@ def test_who_lacks_the_framework_is_told_of_this_way(
 
 
 def test_the_command_needs_nothing_but_the_core(tmp_path: Path) -> None:
-    engine, other = write(tmp_path, "a.onnx"), write(tmp_path, "b.onnx")
+    engine, other = write(tmp_path, "a.onnx"), write(tmp_path, "another one.onnx")
     words = ["verify", str(engine), "--against", str(other)]
     said = python(
         f"from zoo.cli import main\nmain({words!r}, standalone_mode=False)",
@@ -100,4 +100,4 @@ def test_rounding_as_a_gpu_does_names_its_package(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "onnx_ir", None)
     with pytest.raises(MissingPackageError, match="'onnx-ir', which is not installed") as caught:
         certify.emulated_scores(onnx.ModelProto(), np.zeros((1, 8, 8, 3), np.uint8))
-    assert caught.value.todo == "pip install onnx-ir"
+    assert caught.value.todo == "pip install 'deepfake-zoo[verify]'"

@@ -159,6 +159,14 @@ void move(const char *path, const Frames &frames)
                   std::string(error.what()).find("nowhere.onnx") != std::string::npos,
               "a missing engine is named");
     }
+    try {
+        zoo::Detector(path, 0, "tensorrt", 1);
+        check(false, "a backend that does not run such files throws");
+    } catch (const zoo::Error &error) {
+        check(error.status() == ZOO_E_ENGINE &&
+                  std::string(error.what()).find("'tensorrt'") != std::string::npos,
+              "a backend that does not run such files is named");
+    }
 }
 
 } // namespace
