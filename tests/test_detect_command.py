@@ -25,7 +25,7 @@ from video_files import cut, write_sound, write_video
 from runtime import Detector
 from runtime.faces import Face
 from zoo.cli import main
-from zoo.inputs import find_inputs, readable
+from zoo.inputs import find_inputs
 
 
 def zoo(*arguments: object, engine: Path) -> Result:
@@ -133,11 +133,6 @@ def test_names_of_any_bytes(tmp_path: Path, engine: Path, as_json: bool) -> None
         assert "[red]markup.png" in result.stdout
         assert "\x1b" not in result.stdout
     assert len(list((tmp_path / "out").iterdir())) == len(paths)
-
-
-def test_readable() -> None:
-    assert readable("plain ü 名.png") == "plain ü 名.png"
-    assert readable("a\nb\x1b[0m\udcff") == r"a\nb\x1b[0m\xff"
 
 
 def test_symbolic_links_are_followed_once(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import ZooError
 from runtime.frames import load_image
+from runtime.text import printable
 from runtime.verdicts import FaceVerdict, MediaVerdict
 from zoo.faces_in_time import FacesInTime
-from zoo.inputs import Input, readable
+from zoo.inputs import Input
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -86,7 +87,7 @@ def annotate(
         part.replace(out)
     except OSError as error:
         raise ZooError(
-            f"{readable(out)} cannot be written", error.strerror or str(error), "free some space"
+            f"{printable(out)} cannot be written", error.strerror or str(error), "free some space"
         ) from None
     finally:
         part.unlink(missing_ok=True)
@@ -95,13 +96,13 @@ def annotate(
 def _check_place(source: Path, out: Path, folder: Path) -> None:
     if not out.parent.resolve().is_relative_to(folder.resolve()):
         raise ZooError(
-            f"{readable(out)} would be written outside {readable(folder)}",
-            f"a link leads to {readable(out.parent.resolve())}",
+            f"{printable(out)} would be written outside {printable(folder)}",
+            f"a link leads to {printable(out.parent.resolve())}",
             "choose an empty folder for --annotate",
         )
     if out.exists() and out.samefile(source):
         raise ZooError(
-            f"{readable(out)} is the file that is judged",
+            f"{printable(out)} is the file that is judged",
             "it would be overwritten with its annotated copy",
             "choose another folder for --annotate",
         )

@@ -19,8 +19,8 @@ from rich.progress import (
 )
 
 from runtime.errors import ZooError
+from runtime.text import printable
 from zoo.detect_run import DetectRun
-from zoo.inputs import readable
 from zoo.printing import err, out, print_error
 
 #: Tracks of a video that are shown, and faces that one needs to be shown.
@@ -44,7 +44,7 @@ def print_run(run: DetectRun, as_json: bool) -> int:
                 sys.stdout.write(json.dumps(line) + "\n")
                 sys.stdout.flush()
             elif line["error"] is not None:
-                print_error(ZooError(*(readable(text) for text in line["error"].values())))
+                print_error(ZooError(*(printable(text) for text in line["error"].values())))
             else:
                 _print_verdict(line)
     if not as_json:
@@ -67,7 +67,7 @@ def _outcome(line: dict[str, Any]) -> str:
 
 
 def _print_verdict(line: dict[str, Any]) -> None:
-    name = readable(line["path"])
+    name = printable(line["path"])
     overall, faces = line["overall"], line["faces"]
     remarks = []
     if line["whole"]:

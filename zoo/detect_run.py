@@ -20,10 +20,11 @@ from runtime.engine_info import EngineInfo
 from runtime.errors import ZooError
 from runtime.faces import FaceFinder, Selection
 from runtime.judge import Judge
+from runtime.text import printable
 from runtime.verdicts import MediaVerdict
 from runtime.video import Sampling
 from zoo.annotate import annotate, output_paths
-from zoo.inputs import Input, find_inputs, readable
+from zoo.inputs import Input, find_inputs
 from zoo.results_file import ResultsFile, mark
 
 #: The verdict's part of the work where a copy is drawn as well: every frame of a video is
@@ -251,7 +252,7 @@ def _copies(inputs: list[Input], folder: Path | None) -> dict[Path, Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ZooError(
-            f"{readable(folder)} cannot be written",
+            f"{printable(folder)} cannot be written",
             error.strerror or str(error),
             "choose another folder for --annotate",
         ) from None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.errors import ZooError
+from runtime.text import printable
 
 _IMAGES = "jpg jpeg jpe jfif png webp bmp tif tiff gif ppm pgm jp2 avif"
 _VIDEOS = "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts wmv flv 3gp ogv vob"
@@ -52,18 +53,12 @@ def find_inputs(paths: Sequence[Path], leave_out: Path | None = None) -> list[In
     return list(found.values())
 
 
-def readable(text: str | Path) -> str:
-    """A file name, or text with one in it, for a terminal: on one line, always printable."""
-    whole = os.fsencode(str(text)).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in whole)
-
-
 def _expand(path: Path, leave_out: Path | None) -> Iterator[Input]:
     if path.is_dir():
         inside = list(_walk(path, leave_out))
         if not inside:
             raise ZooError(
-                f"{readable(path)} has no image and no video in it",
+                f"{printable(path)} has no image and no video in it",
                 f"files are taken by their suffix: {' '.join(sorted(IMAGES | VIDEOS))}",
                 "name a file itself to have it judged whatever its suffix",
             )
@@ -72,7 +67,7 @@ def _expand(path: Path, leave_out: Path | None) -> Iterator[Input]:
         # Path.glob takes no absolute pattern.
         matches = sorted(glob.glob(str(path), recursive=True), key=os.fsencode)  # noqa: PTH207
         if not matches:
-            raise ZooError(f"{readable(path)} matches no file", "", "check the pattern")
+            raise ZooError(f"{printable(path)} matches no file", "", "check the pattern")
         for match in map(Path, matches):
             if match.is_dir():
                 yield from _walk(match, leave_out)

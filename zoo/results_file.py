@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from runtime.errors import ZooError
-from zoo.inputs import readable
+from runtime.text import printable
 
 #: A file is the same one while these are.
 _KEY = ("path", "bytes", "modified")
@@ -39,7 +39,7 @@ class ResultsFile:
             self._file.truncate(whole)
         except OSError as error:
             raise ZooError(
-                f"{readable(path)} cannot be written", error.strerror or str(error)
+                f"{printable(path)} cannot be written", error.strerror or str(error)
             ) from None
 
     def done(self, path: Path) -> dict[str, Any] | None:
@@ -72,20 +72,20 @@ class ResultsFile:
                 its = line["run"]
             except (ValueError, KeyError, TypeError):
                 raise ZooError(
-                    f"{readable(self._path)} is no file of results",
+                    f"{printable(self._path)} is no file of results",
                     f"line {number} is not a line that `zoo detect` wrote",
                     "name another file with --resume",
                 ) from None
             if its != run:
                 raise ZooError(
-                    f"{readable(self._path)} holds results of another engine or other settings",
+                    f"{printable(self._path)} holds results of another engine or other settings",
                     f"line {number} is of run {its}, this one is {run}",
                     "name another file with --resume",
                 )
             self._done[key] = line
         if whole == 0 and data and not data.startswith(b'{"path": '):
             raise ZooError(
-                f"{readable(self._path)} is no file of results",
+                f"{printable(self._path)} is no file of results",
                 "it holds something else",
                 "name another file with --resume",
             )

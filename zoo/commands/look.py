@@ -45,10 +45,10 @@ def explain(
 ) -> None:
     """Draw which parts of a face speak for "fake", and which for "real"."""
     from runtime import Detector
+    from runtime.text import printable
     from zoo.explain.face import face_of
     from zoo.explain.heat_map import explain as find_heat
     from zoo.explain.picture import save_heat_map
-    from zoo.inputs import readable
 
     gpu = find_device([engine], backend, device)
     with Detector(engine, backend=backend, device=gpu) as detector:
@@ -57,7 +57,7 @@ def explain(
         heat_map = find_heat(detector, crop, method, weights=weights)
         untrained = "" if detector.info.weights.trained else ", UNTRAINED weights"
     save_heat_map(heat_map, f"{image.name}, {engine.name}{untrained}", out)
-    click.echo(f"{readable(out)}: P(fake) {heat_map.fake:.4f} ({what})")
+    click.echo(f"{printable(out)}: P(fake) {heat_map.fake:.4f} ({what})")
 
 
 @click.command()
