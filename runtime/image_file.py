@@ -44,6 +44,8 @@ MAX_PIXELS = 144_000_000
 #: Seconds of this thread's computing in which Pillow has to take a file apart. 144
 #: megapixels need about 3; a file of a million empty parts, minutes.
 SECONDS = 10.0
+#: Too few bytes to keep Pillow busy; they are read without the accounts of `_Bounded`.
+_SMALL = 1 << 15
 #: EXIF data fits a segment of a JPEG. Pillow copies what each entry of it names, and all
 #: may name the same bytes.
 _MOST_EXIF = 1 << 16
@@ -133,7 +135,7 @@ def _file_of(source: Source) -> AbstractContextManager[Image.Image]:
         return nullcontext(source)
     if not data:
         raise ImageError(f"{_name(source)} is not an image that can be read", "the file is empty")
-    return _header(_Bounded(data))
+    return _header(io.BytesIO(data) if len(data) < _SMALL else _Bounded(data))
 
 
 def _check_lazy(image: Image.Image) -> None:

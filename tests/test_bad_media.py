@@ -20,8 +20,8 @@ pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
 
 from video_files import write_sound, write_video
 
-from benchmarks.evaluation import dataset
 from benchmarks.evaluation.run import EvaluationRequest, run_evaluation
+from export import image_tar
 from runtime.frames import MAX_PIXELS
 from zoo.annotate import output_paths
 from zoo.cli import main
@@ -117,7 +117,7 @@ def test_decompression_bombs(
 def test_a_small_tar_with_a_giant_file(
     tmp_path: Path, tiny_engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(image_tar, "MAX_BYTES", 1_000_000)
     buffer = io.BytesIO()
     Image.fromarray(random_frames(1)[0]).save(buffer, "PNG")
     archive = tmp_path / "bomb.tar.gz"
@@ -263,8 +263,8 @@ def test_a_report_stays_in_its_folder(tmp_path: Path, tiny_engine: TinyEngine) -
 def test_a_walk_gives_only_names_below_the_folder(tmp_path: Path) -> None:
     pixels = np.zeros((4, 4, 3), np.uint8)
     (tmp_path / "in" / "sub").mkdir(parents=True)
-    (tmp_path / "outside").mkdir()
-    Image.fromarray(pixels).save(tmp_path / "outside" / "x.png")
-    (tmp_path / "in" / "sub" / "link").symlink_to(tmp_path / "outside")
+    (tmp_path / "in" / "sub" / "deep").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "in" / "sub" / "deep" / "x.png")
+    (tmp_path / "in" / "sub" / "link").symlink_to(tmp_path / "in" / "sub" / "deep")
     found = find_inputs([tmp_path / "in" / "sub" / ".." / "sub"])
-    assert [str(item.name) for item in found] == ["link/x.png"]
+    assert [str(item.name) for item in found] == ["deep/x.png"]
