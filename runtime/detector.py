@@ -135,7 +135,7 @@ class Detector:
         frames = self._checked(frames)
         with self._in_use():
             if len(frames) <= self._backend.max_batch:
-                return self._backend.infer(frames)
+                return self._backend.infer(np.ascontiguousarray(frames))
             return self._backend.infer_many(frames)
 
     def score_device(self, frames: Any, out: Any, *, logit: Any = None, stream: Any = None) -> None:
@@ -303,4 +303,4 @@ class Detector:
             )
         if len(frames) == 0:
             raise FramesError("there are no frames: N = 0", due)
-        return np.ascontiguousarray(frames)
+        return frames

@@ -40,7 +40,10 @@ class Backend(Protocol):
         ...
 
     def infer_many(self, frames: NDArray[np.uint8]) -> Scores:
-        """Like `infer`, for any N >= 1: split into batches, never padded."""
+        """Like `infer`, for any N >= 1: split into batches, never padded.
+
+        Frames need not be contiguous; each batch is made so by itself.
+        """
         ...
 
     def close(self) -> None:

@@ -114,7 +114,7 @@ class OnnxRuntimeBackend:
         logit, fake = np.empty((2, count), np.float32)
         for start in range(0, count, self.max_batch):
             part = slice(start, start + self.max_batch)
-            logit[part], fake[part] = self.infer(frames[part])
+            logit[part], fake[part] = self.infer(np.ascontiguousarray(frames[part]))
         return logit, fake
 
     def close(self) -> None:

@@ -119,7 +119,10 @@ class TensorRTBackend:
         """
         sizes = self._profile.split(len(frames))
         ends = np.cumsum(sizes)
-        batches = (frames[end - size : end] for size, end in zip(sizes, ends.tolist(), strict=True))
+        batches = (
+            np.ascontiguousarray(frames[end - size : end])
+            for size, end in zip(sizes, ends.tolist(), strict=True)
+        )
         with self._runner() as runner:
             parts = list(runner.infer_each(batches))
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
