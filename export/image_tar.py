@@ -137,6 +137,7 @@ def _members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
         with _damage_named(path):
             member = archive.next()
             if member is None:
+                _check_end(archive)
                 return
             if member.offset <= last:
                 raise ValueError("its parts follow each other in a circle")
@@ -149,6 +150,15 @@ def _members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
         f"more than {MAX_MEMBERS:,} files and folders",
         "unpack it, and give the folder",
     )
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """See that a tar ends as one does: behind a header that is none, tarfile stops silently."""
+    source: Any = archive.fileobj
+    source.seek(archive.offset)
+    rest = source.read(tarfile.BLOCKSIZE)
+    if rest not in (b"", bytes(tarfile.BLOCKSIZE)):
+        raise EOFError("it is cut off, or damaged in the middle")
 
 
 def _content(
