@@ -45,6 +45,7 @@ def explain(
 ) -> None:
     """Draw which parts of a face speak for "fake", and which for "real"."""
     from runtime import Detector
+    from runtime.terminal import tell
     from runtime.text import printable
     from zoo.explain.face import face_of
     from zoo.explain.heat_map import explain as find_heat
@@ -57,7 +58,7 @@ def explain(
         heat_map = find_heat(detector, crop, method, weights=weights)
         untrained = "" if detector.info.weights.trained else ", UNTRAINED weights"
     save_heat_map(heat_map, f"{image.name}, {engine.name}{untrained}", out)
-    click.echo(f"{printable(out)}: P(fake) {heat_map.fake:.4f} ({what})")
+    tell(f"{printable(out)}: P(fake) {heat_map.fake:.4f} ({what})")
 
 
 @click.command()
@@ -77,6 +78,7 @@ def demo(
     from threading import Event
 
     from runtime import Detector
+    from runtime.terminal import tell
     from zoo.demo.page import engine_names, serve
 
     gpu = find_device(engines, backend, device)
@@ -87,5 +89,5 @@ def demo(
         detectors = dict(zip(engine_names(engines), opened, strict=True))
         finder = open_finder("yunet")
         address = stack.enter_context(serve(detectors, finder, host=host, port=port))
-        click.echo(f"serving at {address} (Ctrl-C ends it)")
+        tell(f"serving at {address} (Ctrl-C ends it)")
         Event().wait()
