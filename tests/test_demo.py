@@ -17,6 +17,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from email.message import Message
 from pathlib import Path
@@ -327,18 +328,24 @@ def test_the_page_is_private_and_bounded(
 def test_a_signal_ends_what_is_open(number: signal.Signals, code: int) -> None:
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
     closed = []
-    with pytest.raises(SystemExit) as ended, _ended_by_signals():
+
+    @contextmanager
+    def files() -> Iterator[None]:
         try:
-            signal.raise_signal(number)
+            yield
         finally:
             signal.raise_signal(number)  # a second one breaks nothing off
             closed.append(True)
+
+    with pytest.raises(SystemExit) as ended, _ended_by_signals(), files():
+        signal.raise_signal(number)
     assert ended.value.code == code
     assert closed
     after = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
     assert after == handlers
 
 
+@pytest.mark.slow
 def test_a_signal_leaves_neither_files_nor_a_traceback(
     tiny_engine: TinyEngine, tmp_path: Path
 ) -> None:
