@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from runtime.engine_info import Preprocessing, WeightsInfo, file_sha256
 from runtime.errors import WeightsError
 from weights.store import locate
 from zoo.card import Head, ModelCard, Normalisation, WeightsCard
+from zoo.originals.told import FileTold
 
 RANDOM = "random"
 
@@ -78,14 +79,22 @@ class Original(ABC):
         module: Any,
         fake_index: int | None = None,
         head: Head | None = None,
+        *,
+        told: FileTold | None = None,
     ) -> None:
         own = choice.recipe
+        told = told or FileTold()
         self.card = card
         self.weights = choice.info
         self.module = module
-        self.preprocessing: Preprocessing = (own and own.preprocessing) or card.preprocessing
+        self.preprocessing: Preprocessing = told.resized(
+            (own and own.preprocessing) or card.preprocessing
+        )
         self.normalisation: Normalisation = (own and own.normalisation) or card.normalisation
-        head = head or (own and own.head) or card.head
+        if told.inside:
+            self.normalisation = Normalisation()
+        self.note(*told.notes)
+        head = head or told.head or (own and own.head) or card.head
         self.head = Head(head.kind, head.says, fake_index) if fake_index is not None else head
 
     def scores(self, frames: NDArray[np.uint8], batch: int = 32) -> Scores:
@@ -102,6 +111,10 @@ class Original(ABC):
         own = np.concatenate([p[0] for p in parts])
         logits = np.concatenate([p[1] for p in parts])
         return fake_scores(self.head, own, logits)
+
+    def note(self, *notes: str) -> None:
+        """Add to what is said of the weights, for people."""
+        self.weights = replace(self.weights, source="; ".join([self.weights.source, *notes]))
 
     def release(self) -> None:
         """Free the framework's object, whose weights an export no longer needs."""
