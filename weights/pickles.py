@@ -17,6 +17,9 @@ from typing import IO, Any
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 #: A file of that kind is five pickles in a row, then the numbers.
 _MOST_PICKLES = 5
+#: More is not followed. A checkpoint of a thousand tensors, with an optimiser's, takes a
+#: tenth; a few bytes in an archive can unpack to any number.
+_MOST_STEPS, _MOST_BYTES = 1_000_000, 64 << 20
 
 #: What a checkpoint of tensors, options and metrics names. All of it builds data, and
 #: loaders that run nothing accept it; any other name is code.
@@ -70,7 +73,8 @@ class Pickled:
         values: of each whole pickle: containers, numbers, texts, and placeholders.
         imports: every name that it would import, in order, without repetition.
         texts: every text in it.
-        whole: whether the first pickle (or, of torch's old format, all five) ended.
+        whole: whether the first pickle (or, of torch's old format, all five) ended, within
+            what is followed.
     """
 
     values: list[Any] = field(default_factory=list)
@@ -87,9 +91,10 @@ class Pickled:
 def follow(stream: IO[bytes]) -> Pickled:
     """Follow the pickles of a stream. Never raises for what is in them."""
     found = Pickled()
+    limited: Any = _Limited(stream)
     for _ in range(_MOST_PICKLES):
         try:
-            found.values.append(_Follower(found).follow(stream))
+            found.values.append(_Follower(found).follow(limited))
         except Exception:  # a damaged pickle fails in many ways; what came before still tells
             found.whole = False
             break
@@ -137,6 +142,35 @@ def _shape(value: Any) -> tuple[int, ...] | None:
     return None
 
 
+class _Limited:
+    """The part of a stream that is read, as `pickletools` reads it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._left = _MOST_BYTES
+        self._steps = _MOST_STEPS
+
+    def step(self) -> None:
+        """Before each opcode."""
+        self._steps -= 1
+        if self._steps < 0:
+            raise ValueError("too long")
+
+    def read(self, count: int) -> bytes:
+        """See `io.BufferedIOBase.read`."""
+        return self._taken(self._stream.read(min(count, self._left + 1)))
+
+    def readline(self) -> bytes:
+        """See `io.IOBase.readline`."""
+        return self._taken(self._stream.readline(self._left + 1))
+
+    def _taken(self, part: bytes) -> bytes:
+        self._left -= len(part)
+        if self._left < 0:
+            raise ValueError("too long")
+        return part
+
+
 class _Follower:
     """One pickle: a stack, a memo, and placeholders for all that would be called."""
 
@@ -145,8 +179,9 @@ class _Follower:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def follow(self, stream: IO[bytes]) -> Any:
+    def follow(self, stream: Any) -> Any:
         for opcode, argument, _ in pickletools.genops(stream):
+            stream.step()
             if opcode.name == "STOP":
                 return self.stack.pop()
             self._step(opcode.name, argument)
