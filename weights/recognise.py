@@ -66,8 +66,6 @@ class Recognised:
         network: whose arrays they are; ``None`` where no rule fits.
         code: names of what opening it with a framework would import or run beyond
             tensors and plain data; such a file is not to be opened.
-        whole: whether it carries its network beside the weights, in a form that a framework
-            rebuilds (Keras).
     """
 
     kind: str
@@ -75,7 +73,6 @@ class Recognised:
     arrays: Mapping[str, Shape] = field(default_factory=dict)
     network: str | None = None
     code: tuple[str, ...] = ()
-    whole: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -130,25 +127,23 @@ def _hdf5(source: Path | Snapshot, kind: str = "hdf5", what: str = "HDF5") -> Re
         with contextlib.ExitStack() as stack:
             if isinstance(source, Path):
                 source = stack.enter_context(snapshot(source))
-            content = hdf5.read_hdf5(source, arrays=False)
+            found = hdf5.read_hdf5(source, arrays=False).shapes
     except MissingPackageError:
         return Recognised(kind, f"{what}; with h5py installed more can be said")
     except ZooError as error:
         return Recognised(kind, f"{what}, but {error.why}")
     # Of a whole model of Keras 2 the weights are in a group.
-    found = content.shapes
     inside = {n: s for n, s in found.items() if n.startswith("model_weights/")}
     arrays = {n.removeprefix("model_weights/"): s for n, s in (inside or found).items()}
-    whole = content.config is not None
     shapes = [shape for shape in arrays.values() if shape]
     network = networks.by_shapes(shapes)
     if network:
         words = f"{what} with the weights of {network} (Keras)"
-        return Recognised(kind, words, arrays, network, whole=whole)
+        return Recognised(kind, words, arrays, network)
     kernels = [list(shape) for shape in shapes if len(shape) == 4]
     of = f", {len(kernels)} of them convolutions from {kernels[0]} on" if kernels else ""
     words = f"{what} with {len(arrays)} arrays of an unknown network{of}"
-    return Recognised(kind, words, arrays, whole=whole)
+    return Recognised(kind, words, arrays)
 
 
 def _archive(source: Path | Snapshot, file: IO[bytes]) -> Recognised:

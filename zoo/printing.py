@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from weights.store import FileStatus
     from zoo.card import ModelCard
     from zoo.doctor import Finding
+
+#: Of an engine's file name, with what is said behind it.
+_ENDING = re.compile(r"\.((?:fp16\.)?(?:onnx|plan)(?: .*)?)$")
 
 out = make_console()
 err = make_console(error=True)
@@ -145,19 +149,17 @@ def print_card(card: ModelCard, as_json: bool) -> None:
 
 def print_plan_of_export(request: ExportRequest, as_json: bool) -> None:
     """``zoo export --dry-run``."""
-    stages = ["load the original", "convert to ONNX", "contract and exact rewrites"]
-    stages += ["half precision"] * request.fp16
-    stages += [f"build the plan ({request.builder}, batch {request.batch})"] * (
-        request.builder != "none"
-    )
-    stages += ["certificate"]
+    from export.steps import refuse_what_can_be_told, steps_of
+
+    refuse_what_can_be_told(request)
+    steps = [str(step) for step in steps_of(request)]
     files = [str(request.out / name) for name in request.files]
     if as_json:
-        print_json({"steps": stages, "files": files})
+        print_json({"steps": steps, "files": files})
         return
     out.print("would do:")
-    for number, stage in enumerate(stages, 1):
-        out.print(f"  {number}. {stage}")
+    for number, step in enumerate(steps, 1):
+        out.print(f"  {number}. {step}")
     out.print("would write:")
     for file in files:
         out.print(f"  {literal(file)}", soft_wrap=True)
@@ -247,8 +249,12 @@ def print_certificate(certificate: Certificate, as_json: bool) -> None:
 
 
 def _short(engine: str) -> str:
-    """An engine's file name without its stem, which all of them share: ``fp16.onnx``."""
-    return engine.partition(".")[2] or engine
+    """An engine's file name without its stem, which all of them share: ``fp16.onnx``.
+
+    The stem may hold dots; behind the name may stand what ran it.
+    """
+    ending = _ENDING.search(engine)
+    return ending.group(1) if ending else engine
 
 
 def _mark(passed: bool) -> str:

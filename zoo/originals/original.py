@@ -16,6 +16,7 @@ from runtime.engine_info import Preprocessing, WeightsInfo, file_sha256
 from runtime.errors import WeightsError
 from weights.store import locate
 from zoo.card import Head, ModelCard, Normalisation, WeightsCard
+from zoo.originals.first_look import refuse_at_first_look
 from zoo.originals.told import FileTold
 
 RANDOM = "random"
@@ -277,6 +278,8 @@ def load_original(
         MissingPackageError: the framework is not installed.
     """
     choice = choose_weights(card, weights, seed=seed, like=like, download=download)
+    if choice.path is not None and choice.card is None:
+        refuse_at_first_look(card, choice.path)
     # A user's file for a network that is met with one output and with two has to be read
     # first: the network's own function settles it then.
     if card.other_head is None or choice.path is None or choice.card is not None:
