@@ -356,6 +356,10 @@ def test_texts_from_outside_are_shown_as_text(
     found = replace(
         result, engine=engine, peers=peers, missing={hostile: hostile}, warnings=[hostile]
     )
+    assert draw_plot(replace(found, engine=replace(engine, title=r"a$\frac$"))).startswith(
+        b"\x89PNG"
+    )
+    assert "<s>" not in draw_page(replace(found, engine=replace(engine, title="<s>")), None)
     report.print_result(found, as_json=False)
     shown = capsys.readouterr().out
     assert shown.count("\\x1b[2J[blink]x\\r") >= 6
