@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from tiny_engine import TinyWeights, tiny_model
+from tiny_engine import TINY_INFO, TinyWeights, tiny_model
 
-from runtime.errors import WeightsError
+from runtime.errors import EngineError, WeightsError
 from weights import networks
 from weights.recognise import recognise
 from zoo.catalog import CARDS, find_card
 from zoo.cli import main
-from zoo.originals import first_look
+from zoo.originals import first_look, inside
 from zoo.originals.first_look import refuse_at_first_look
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -201,6 +202,16 @@ def test_a_dry_run_looks_at_the_file(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "meso4-own.onnx" in result.output
     assert zoo("export", "meso4", "--like", "none", "--dry-run").exit_code == 2
+
+
+def test_other_weights_than_an_engine_s_are_told_before_a_framework_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keras("Meso4")(tmp_path / "other.h5")
+    info = replace(TINY_INFO, network="meso4")
+    monkeypatch.setattr(inside, "load_original", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(EngineError, match="not the weights that are in tiny"):
+        inside.load_original_of(Path("tiny.onnx"), info, str(tmp_path / "other.h5"))
 
 
 @pytest.mark.weights
