@@ -31,9 +31,11 @@ from tiny_engine import TinyEngine, TinyWeights, random_frames
 
 from runtime import Detector
 from runtime.errors import ImageError, ZooError
+from runtime.text import printable
 from zoo.commands.look import _ended_by_signals
 from zoo.demo import answer as answers
 from zoo.demo import gate, page
+from zoo.demo.folder import private_folder
 from zoo.demo.gate import allowed_hosts
 from zoo.demo.uploads import Uploads
 
@@ -120,6 +122,8 @@ def test_what_is_no_picture_gives_a_message_without_its_place(
     ):
         answers.answer(path, detector, None)
     html = page.error_html(error.value, path)
+    odd = path.with_name("\u202ex\xa0.png")
+    assert str(tmp_path) not in page.error_html(ImageError(f"{printable(odd)} is none"), odd)
     assert "x.png is not an image" in html
     assert str(tmp_path) not in html
 
@@ -213,6 +217,35 @@ def test_uploads_have_a_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not uploads.begin(1), "three wait"
     paths[0].unlink()  # by Gradio, which deletes what nobody asked about
     assert uploads.begin(1)
+
+
+def test_the_folder_of_a_killed_page_is_deleted_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = "\n".join(
+        [
+            "import time",
+            "from zoo.demo.folder import private_folder",
+            "with private_folder() as folder:",
+            "    (folder / 'face.png').write_bytes(b'x')",
+            "    print(folder, flush=True)",
+            "    time.sleep(60)",
+        ]
+    )
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        other = Path(process.stdout.readline().strip())
+        with private_folder() as mine:
+            assert other.exists(), "its process is alive"
+            assert mine.exists()
+        process.kill()
+    assert other.exists()
+    with private_folder() as mine:
+        assert list(tmp_path.iterdir()) == [mine]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

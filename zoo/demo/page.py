@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
@@ -17,8 +16,10 @@ from typing import Any
 from runtime.detector import Detector
 from runtime.errors import MissingPackageError, ZooError
 from runtime.faces import FaceFinder
+from runtime.text import printable
 from runtime.verdicts import MediaVerdict
 from zoo.demo.answer import IMAGE_SUFFIXES, MAX_SECONDS, VIDEO_SUFFIXES, Answer, answer
+from zoo.demo.folder import private_folder
 from zoo.demo.gate import address_host, allowed_hosts, guards
 from zoo.demo.server import listen, running
 from zoo.demo.uploads import MOST_BYTES, Uploads
@@ -52,7 +53,7 @@ def serve(
         MissingPackageError: Gradio is not installed.
         ZooError: the port is taken.
     """
-    with listen(host, port) as listener, _private_folder() as folder:
+    with listen(host, port) as listener, private_folder() as folder, _told_to_gradio(folder):
         gradio = _import_gradio()
         from fastapi import FastAPI
         from starlette.routing import Mount
@@ -88,20 +89,18 @@ def serve(
 
 
 @contextmanager
-def _private_folder() -> Iterator[Path]:
-    """A folder for uploads, and Gradio told to use it and to report to nobody."""
+def _told_to_gradio(folder: Path) -> Iterator[None]:
+    """Gradio keeps uploads in ``folder``, and reports to nobody."""
     before = {key: os.environ.get(key) for key in ("GRADIO_TEMP_DIR", *_PRIVATE)}
-    with tempfile.TemporaryDirectory(prefix="zoo-demo-", ignore_cleanup_errors=True) as name:
-        folder = Path(name).resolve()
-        os.environ.update(_PRIVATE, GRADIO_TEMP_DIR=str(folder))
-        try:
-            yield folder
-        finally:
-            for key, value in before.items():
-                if value is None:
-                    del os.environ[key]
-                else:
-                    os.environ[key] = value
+    os.environ.update(_PRIVATE, GRADIO_TEMP_DIR=str(folder))
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
 
 
 def engine_names(paths: Sequence[Path]) -> list[str]:
@@ -167,7 +166,7 @@ def result_html(found: Answer, name: str, detector: Detector, engine: str) -> st
     """The answer as HTML, everything in it."""
     verdict = found.verdict
     parts = [f"<h3>{escape(_headline(verdict, detector.info.threshold))}</h3>"]
-    parts.append(f"<p>{escape(name)}, {escape(engine)}. {escape(_basis(verdict))}</p>")
+    parts.append(f"<p>{escape(printable(name))}, {escape(engine)}. {escape(_basis(verdict))}</p>")
     if not detector.info.weights.trained:
         parts.append("<p><b>The weights are untrained: this verdict means nothing.</b></p>")
     parts += [_image(found.picture, "the picture with its faces")]
@@ -180,7 +179,7 @@ def result_html(found: Answer, name: str, detector: Detector, engine: str) -> st
 def error_html(error: ZooError, path: Path) -> str:
     """What went wrong, without the place where the upload was kept."""
     lines = [line for line in (error.what, error.why, error.todo) if line]
-    shown = (escape(line.replace(str(path), path.name)) for line in lines)
+    shown = (escape(printable(line.replace(f"{path.parent}/", ""))) for line in lines)
     return f"<h3>It cannot be judged</h3><p>{'<br>'.join(shown)}</p>"
 
 
