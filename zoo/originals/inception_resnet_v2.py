@@ -29,20 +29,19 @@ def build_inception_resnet_v2(height: int, width: int) -> Any:
     return keras.Model(body.input, head, name="inception_resnet_v2")
 
 
-def inception_resnet_v2(
-    card: ModelCard, choice: WeightsChoice, fake_index: int | None
-) -> KerasOriginal:
+def inception_resnet_v2(card: ModelCard, choice: WeightsChoice) -> KerasOriginal:
     """InceptionResNetV2 with its weights; see `zoo.originals.load_original`.
 
     A backbone has all of it but the head; a seeded one is put on.
     """
-    size = (card.preprocessing.height, card.preprocessing.width)
+    how = choice.resolve(card).preprocessing
+    size = (how.height, how.width)
     keras = import_keras()
-    backbone = choice.card is not None and choice.card.backbone
+    backbone = choice.backbone
     if choice.path is None or backbone:
         keras.utils.set_random_seed(choice.seed)
     model = build_inception_resnet_v2(*size)
-    original = KerasOriginal(card, choice, model, fake_index)
+    original = KerasOriginal(card, choice, model)
     if choice.path is None:
         condition(model, size, original.normalise, choice.seed)
     elif backbone:

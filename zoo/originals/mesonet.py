@@ -87,13 +87,13 @@ def build_mesoinception4(height: int, width: int) -> Any:
     return keras.Model(inputs, _classifier(layers, x), name="mesoinception4")
 
 
-def _saved_activation(choice: WeightsChoice) -> Activation:
+def _saved_activation(card: ModelCard, choice: WeightsChoice) -> Activation:
     """The activation of the convolutions: the card's, or what the file's layers say."""
     if choice.card is not None:
         return choice.card.activation
     config = None if choice.path is None else read_keras_file(choice.path).config
     if config is None:  # weights alone do not tell; Afchar's own have ReLU
-        return "relu" if choice.like is None else choice.like.activation
+        return choice.resolve(card).activation
     seen_convolution = False
     for layer in config.get("config", {}).get("layers", []):
         name = layer.get("class_name")
@@ -116,7 +116,8 @@ def _saved_activation(choice: WeightsChoice) -> Activation:
 def _load(
     card: ModelCard, choice: WeightsChoice, build: Callable[[int, int], Any]
 ) -> KerasOriginal:
-    size = (card.preprocessing.height, card.preprocessing.width)
+    how = choice.resolve(card).preprocessing
+    size = (how.height, how.width)
     keras = import_keras()
     if choice.path is None:
         keras.utils.set_random_seed(choice.seed)
@@ -129,12 +130,12 @@ def _load(
     return original
 
 
-def meso4(card: ModelCard, choice: WeightsChoice, fake_index: int | None) -> KerasOriginal:
+def meso4(card: ModelCard, choice: WeightsChoice) -> KerasOriginal:
     """Meso4 with its weights; see `zoo.originals.load_original`."""
-    activation = _saved_activation(choice)
+    activation = _saved_activation(card, choice)
     return _load(card, choice, lambda height, width: build_meso4(height, width, activation))
 
 
-def mesoinception4(card: ModelCard, choice: WeightsChoice, fake_index: int | None) -> KerasOriginal:
+def mesoinception4(card: ModelCard, choice: WeightsChoice) -> KerasOriginal:
     """MesoInception4 with its weights; see `zoo.originals.load_original`."""
     return _load(card, choice, build_mesoinception4)
