@@ -10,12 +10,9 @@ from typing import Any
 
 from zoo.card import ModelCard
 from zoo.originals.calibration import calibration_frames
-from zoo.originals.keras_original import (
-    KerasOriginal,
-    condition,
-    condition_head,
-    import_keras,
-)
+from zoo.originals.keras_files import open_file, read_chosen
+from zoo.originals.keras_framework import import_keras
+from zoo.originals.keras_original import KerasOriginal, condition, condition_head
 from zoo.originals.original import WeightsChoice
 
 
@@ -36,20 +33,18 @@ def inception_resnet_v2(
 
     A backbone has all of it but the head; a seeded one is put on.
     """
+    if choice.path is not None and not (choice.card and choice.card.backbone):
+        return open_file(card, choice, build_inception_resnet_v2, fake_index)
     size = (card.preprocessing.height, card.preprocessing.width)
     keras = import_keras()
-    backbone = choice.card is not None and choice.card.backbone
-    if choice.path is None or backbone:
-        keras.utils.set_random_seed(choice.seed)
+    keras.utils.set_random_seed(choice.seed)
     model = build_inception_resnet_v2(*size)
     original = KerasOriginal(card, choice, model, fake_index)
     if choice.path is None:
         condition(model, size, original.normalise, choice.seed)
-    elif backbone:
-        features = keras.Model(model.inputs, model.layers[-1].input)
-        original.load_weights(choice.path, features)
-        frames = calibration_frames(*size, seed=choice.seed + 1)
-        condition_head(model, original.normalise(frames))
-    else:
-        original.load_weights(choice.path)
+        return original
+    features = keras.Model(model.inputs, model.layers[-1].input)
+    original.load_weights(read_chosen(choice), features)
+    frames = calibration_frames(*size, seed=choice.seed + 1)
+    condition_head(model, original.normalise(frames))
     return original

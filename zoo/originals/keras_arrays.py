@@ -166,7 +166,7 @@ def _under(group: str, name: str) -> str:
 def _names(texts: dict[str, str | list[str]], name: str) -> list[str]:
     """A list in an attribute, which Keras cuts into pieces where it is too long for one."""
     pieces = [texts[name]] if name in texts else []
-    while not (name in texts) and f"{name}{len(pieces)}" in texts:
+    while name not in texts and f"{name}{len(pieces)}" in texts:
         pieces.append(texts[f"{name}{len(pieces)}"])
     return [text for piece in pieces for text in ([piece] if isinstance(piece, str) else piece)]
 

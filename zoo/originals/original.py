@@ -91,8 +91,8 @@ class Original(ABC):
             (own and own.preprocessing) or card.preprocessing
         )
         self.normalisation: Normalisation = (own and own.normalisation) or card.normalisation
-        if told.inside:
-            self.normalisation = Normalisation()
+        if told.scale is not None:
+            self.normalisation = Normalisation(told.scale)
         self.note(*told.notes)
         head = head or told.head or (own and own.head) or card.head
         self.head = Head(head.kind, head.says, fake_index) if fake_index is not None else head
@@ -277,9 +277,10 @@ def load_original(
         MissingPackageError: the framework is not installed.
     """
     choice = choose_weights(card, weights, seed=seed, like=like, download=download)
-    # A user's file for a network that is met with one output and with two has to be read
-    # first: the network's own function settles it then.
-    if card.other_head is None or choice.path is None or choice.card is not None:
+    # A user's file that may bring a head of its own has to be read first: the network's
+    # own function settles it then.
+    of_card = choice.path is None or choice.card is not None
+    if of_card or (card.other_head is None and card.framework != "keras"):
         head = (choice.recipe and choice.recipe.head) or card.head
         fake_index = settle_fake_index(card, head, choice, fake_index)
     module, _, function = card.original.partition(":")
