@@ -46,7 +46,7 @@ class KerasOriginal(Original):
         keras = import_keras()
         head, features, _ = ending(self.module)
         if not hasattr(self, "_two_ended"):
-            self._two_ended = keras.Model(self.module.inputs, [features, self.module.output])
+            self._two_ended = keras.Model(self.module.inputs, [features, self.module.outputs[0]])
         features, own = self._two_ended.predict_on_batch(values)
         kernel, *bias = (np.asarray(a, np.float32) for a in head.get_weights())
         logits = features @ kernel
