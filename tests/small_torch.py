@@ -53,9 +53,7 @@ CARD = ModelCard(
     other_head=Head("logit"),
     parameters=0,
     trainable=0,
-    weights=(
-        WeightsCard("trained", "small.pth", "nothing", normalisation=Normalisation(1 / 255)),
-    ),
+    weights=(WeightsCard("trained", "small.pth", "nothing", normalisation=Normalisation(1 / 255)),),
     paper="",
     source="",
     licence="MIT",

@@ -27,7 +27,7 @@ from weights.store import LocatedFile
 from zoo.catalog import find_card
 from zoo.noise import seeded_frames
 from zoo.originals import load_original
-from zoo.originals.keras_original import import_keras
+from zoo.originals.keras_framework import import_keras
 from zoo.recipe import Said
 
 pytestmark = pytest.mark.slow

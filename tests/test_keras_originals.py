@@ -22,7 +22,7 @@ from zoo.card import ModelCard, WeightsCard
 from zoo.catalog import CARDS, find_card
 from zoo.noise import seeded_frames
 from zoo.originals import load_original
-from zoo.originals.keras_original import import_keras
+from zoo.originals.keras_framework import import_keras
 from zoo.originals.mesonet import build_meso4, build_mesoinception4
 from zoo.recipe import Said
 

@@ -263,16 +263,18 @@ def test_a_truncated_file_is_called_truncated(tmp_path, make, kind):
 
 def test_no_prefix_of_a_file_raises(tmp_path):
     path = tmp_path / "file"
-    for make in (onnx_graph, npz, lambda: safetensors(["fc.weight"]), lambda: hdf5()[:3000]):
+    # HDF5 is read in a process of its own each time.
+    makes = ((onnx_graph, 7), (npz, 7), (lambda: safetensors(["fc.weight"]), 7), (hdf5, 12_000))
+    for make, step in makes:
         content = make()
-        for length in range(0, len(content), 7):
+        for length in range(0, len(content), step):
             path.write_bytes(content[:length])
             assert recognise(path).what
 
 
 @pytest.mark.weights
 def test_the_published_networks_are_told_apart(weights_dir):
-    networks = {p.name: recognise(p).network for p in sorted(weights_dir.iterdir())}
+    networks = {p.name: recognise(p).network for p in sorted(weights_dir.glob("*.*"))}
     assert networks == {
         "Meso4_DF.h5": "Meso4",
         "Meso4_F2F.h5": "Meso4",

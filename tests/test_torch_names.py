@@ -186,4 +186,6 @@ def test_what_lightning_says_of_its_network_is_named(tmp_path: Path) -> None:
         "hyper_parameters": {"arch": "resnet\x1b[31m", "image_size": 224, "labels": ["a", "b"]},
     }
     source = load(save(tmp_path / "a.ckpt", content)).weights.source
-    assert "'hyper_parameters' of the file, not used: arch=resnet\\x1b[31m, image_size=224" in source
+    assert (
+        "'hyper_parameters' of the file, not used: arch=resnet\\x1b[31m, image_size=224" in source
+    )

@@ -24,7 +24,7 @@ TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _MOST_PICKLES = 5
 #: Opcodes, and items that are handed on. A large network's checkpoint with its optimiser's
 #: state has some 100,000.
-MOST_STEPS = 1_000_000
+MOST_STEPS = 300_000
 #: In steps: numbers and tuples, unlike texts, can be chosen to collide in a hash table.
 _KEY_STEPS = 100
 #: Offset, sizes and strides of a tensor; torch has at most 64 axes.

@@ -171,8 +171,8 @@ def _say_of_file(parts: _Parts, told: FileTold) -> None:
         parts.say("the file", size=(how.height, how.width))
         if how.shorter_side != shorter:
             parts.say("the file", crop=(how.crop, how.shorter_side))
-    if told.inside:
-        parts.say_pixels("the file", Normalisation())
+    if told.scale is not None:
+        parts.say_pixels("the file", Normalisation(told.scale))
 
 
 def _check_size(said: Said, told: FileTold, file: str) -> None:

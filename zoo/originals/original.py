@@ -63,6 +63,14 @@ class WeightsChoice:
             card: of the network.
             told: what the file says of its own network.
         """
+        return self._resolve(card, told, self.said or Said(), self.info.trained)
+
+    def frame(self, card: ModelCard) -> Preprocessing:
+        """How frames are made, where the file does not say: no more is asked for yet."""
+        said = replace(self.said or Said(), says=None, fake_index=None)
+        return self._resolve(card, None, said, trained=False).preprocessing
+
+    def _resolve(self, card: ModelCard, told: FileTold | None, said: Said, trained: bool) -> Recipe:
         if self.recipe is not None:
             return self.recipe
         by = f"--like {self.info.like}"
@@ -73,9 +81,9 @@ class WeightsChoice:
             published=self.card or self.like,
             published_by=by,
             told=told,
-            said=self.said,
+            said=said,
             file="" if self.path is None else str(self.path),
-            trained=self.info.trained,
+            trained=trained,
         )
 
 
