@@ -52,10 +52,11 @@ def refuse_what_can_be_told(request: ExportRequest) -> None:
     Raises:
         ZooError: as the export would.
     """
-    card = request.card
+    card, said = request.card, request.said
     named = card.find_weights(request.weights) if request.weights else card.default_weights
-    if named is not None and request.like is None:
+    if named is not None and request.like is None and not said.flags:
         return  # published weights: checked by their hash when they are fetched
-    choice = choose_weights(card, request.weights, seed=request.seed, like=request.like)
-    if choice.path is not None:
-        refuse_at_first_look(card, choice.path)
+    choice = choose_weights(card, request.weights, seed=request.seed, like=request.like, said=said)
+    if choice.file is not None:
+        with choice.file as file:
+            refuse_at_first_look(card, file)

@@ -64,7 +64,7 @@ class Hdf5Content:
     groups: dict[str, dict[str, str | list[str]]]
     shapes: dict[str, tuple[int, ...]]
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
-    config: str | None = None
+    config: str | list[str] | None = None
     archive: bool = False
 
 
@@ -131,9 +131,13 @@ def _read(h5py: Any, file: IO[bytes], arrays: bool) -> tuple[Any, dict[str, NDAr
             raise
         except Exception as error:  # what damage makes HDF5 say is of no use to anybody
             raise _damaged(_how_damaged(error)) from None
-    if config is None:
-        config = walk.groups[""].pop("model_config", None)
-    value = {"groups": walk.groups, "shapes": walk.shapes, "config": config, "archive": archive}
+    own = walk.groups[""].pop("model_config", None)
+    value = {
+        "groups": walk.groups,
+        "shapes": walk.shapes,
+        "config": own if config is None else config,
+        "archive": archive,
+    }
     return value, walk.arrays
 
 

@@ -13,11 +13,8 @@ from runtime.files import Snapshot
 from runtime.text import printable
 from weights.recognise import Recognised, recognise
 from zoo.card import Framework, ModelCard
+from zoo.originals.torch_files import SAVE
 
-HOW_TO_SAVE = (
-    "in the program that made it: torch.save(model.state_dict(), 'weights.pth'),"
-    " or safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
-)
 _FORMS: dict[Framework, str] = {
     "keras": "a Keras .h5, .hdf5, .weights.h5 or .keras file",
     "torch": "a state dict (.pth, .pt) or a .safetensors file",
@@ -72,7 +69,7 @@ def refuse_at_first_look(card: ModelCard, source: Path | Snapshot) -> None:
         raise WeightsError(
             f"{printable(path)} holds a program, not only weights",
             f"it looks like {found.what}, whose code is not run",
-            HOW_TO_SAVE,
+            SAVE,
         )
     if own is None:
         raise WeightsError(
@@ -84,18 +81,19 @@ def refuse_at_first_look(card: ModelCard, source: Path | Snapshot) -> None:
         raise WeightsError(
             f"{printable(path)} is of {_TITLES[own]}; {card.title} is of {_TITLES[card.framework]}",
             f"it looks like {found.what}",
-            _elsewhere(found, path, f"give {_FORMS[card.framework]}"),
+            command_for(found, path, f"give {_FORMS[card.framework]}"),
         )
     if found.network and _CARDS.get(found.network) != card.name:
         raise WeightsError(
             f"{printable(path)} is not of {card.title}",
             f"it looks like {found.what}",
-            _elsewhere(
+            command_for(
                 found, path, "zoo list names the networks; zoo show NAME the weights of one"
             ),
         )
 
 
-def _elsewhere(found: Recognised, path: Path, otherwise: str) -> str:
+def command_for(found: Recognised, path: Path, otherwise: str) -> str:
+    """What to type for the network that a file is recognised as, if it is one of the zoo."""
     name = _CARDS.get(found.network or "")
     return f"zoo export {name} --weights {printable(path)}" if name else otherwise

@@ -9,6 +9,7 @@ from runtime.errors import EngineError, WeightsError
 from runtime.files import snapshot
 from zoo.catalog import find_card
 from zoo.originals.original import Original, load_original
+from zoo.recipe import recipe_of_engine
 
 
 def load_original_of(engine: Path, info: EngineInfo, weights: str | None) -> Original:
@@ -30,15 +31,15 @@ def load_original_of(engine: Path, info: EngineInfo, weights: str | None) -> Ori
             f"{inside.file}, sha256 {inside.sha256}",
             f"--weights PATH/TO/{inside.file}",
         )
+    card = find_card(info.network)
     if weights is not None and Path(weights).is_file():
         with snapshot(Path(weights), error=WeightsError) as file:  # before a framework is loaded
             _refuse_others(engine, inside.sha256, file.sha256)
     original = load_original(
-        find_card(info.network),
+        card,
         weights or inside.name,
         seed=inside.seed or 0,
-        fake_index=info.fake_index,
-        like=inside.like,
+        recipe=recipe_of_engine(card, info),
     )
     _refuse_others(engine, inside.sha256, original.weights.sha256)
     return original

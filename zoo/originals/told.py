@@ -15,7 +15,8 @@ class FileTold:
     Attributes:
         height, width: of a frame, in pixels; ``None`` where the file does not tell.
         head: what comes out of the network; ``None`` where it is as on the card.
-        inside: whether the network scales its pixels itself, so that it takes 0..255.
+        scale: what pixels of 0..255 are multiplied by before a network that does the rest of
+            their scaling itself; ``None`` where the card's normalisation holds.
         notes: how the network differs from the card's and what else was made of the file,
             each a short sentence for people.
     """
@@ -23,7 +24,7 @@ class FileTold:
     height: int | None = None
     width: int | None = None
     head: Head | None = None
-    inside: bool = False
+    scale: float | None = None
     notes: tuple[str, ...] = ()
 
     def resized(self, how: Preprocessing) -> Preprocessing:
