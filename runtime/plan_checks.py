@@ -10,15 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.cuda_driver import Device, query_driver
-from runtime.engine_info import (
-    Artefact,
-    Builder,
-    EngineInfo,
-    check_artefact,
-    read_sidecar,
-    sidecar_path,
-)
+from runtime.engine_file import EngineFile, check_artefact, take_engine
+from runtime.engine_info import Artefact, Builder, EngineInfo, sidecar_path
 from runtime.errors import EngineError, ZooError
+from runtime.files import Snapshot
 from runtime.tensorrt_api import Api, Flavour, load
 
 #: What TensorRT-RTX builds for where no target is named: this and later.
@@ -27,8 +22,9 @@ RTX_OLDEST_DEVICE = (8, 0)
 
 @dataclass(frozen=True)
 class CheckedPlan:
-    """A plan that fits: its sidecar, the library that runs it and the GPU it runs on."""
+    """A plan that fits: its bytes and sidecar, the library that runs it and its GPU."""
 
+    content: Snapshot
     info: EngineInfo
     builder: Builder
     api: Api
@@ -51,14 +47,24 @@ def check_plan(path: Path, device: int = 0) -> CheckedPlan:
             that runs without), none of that index, or one the plan was not built for.
         MissingPackageError: the plan's flavour of TensorRT is not installed.
     """
-    info = read_sidecar(path)
+    file = take_engine(path)
+    try:
+        return _checked(file, device)
+    except BaseException:
+        file.content.close()
+        raise
+
+
+def _checked(file: EngineFile, device: int) -> CheckedPlan:
+    path = file.path
+    info = file.info or file.sidecar
     if info is None:
         raise EngineError(
             f"{path} cannot be opened without its sidecar",
             f"{sidecar_path(path)} is not there; it says what built the plan and for which GPU",
             "put the .json that zoo export wrote beside the plan",
         )
-    artefact = check_artefact(path, info)
+    artefact = check_artefact(file.content, info)
     builder = info.builder
     if builder is None:
         raise EngineError(
@@ -92,7 +98,7 @@ def check_plan(path: Path, device: int = 0) -> CheckedPlan:
             f"({found.name}) has {found.compute_capability}",
             f"build it again on this machine: {rebuild}",
         )
-    return CheckedPlan(info, builder, api, found)
+    return CheckedPlan(file.content, info, builder, api, found)
 
 
 def runs_on(builder: Builder, device: Device) -> bool:

@@ -138,7 +138,7 @@ class TestWithoutADriver:
         assert "zoo export meso4 makes a .onnx" in error.todo
 
     def test_the_onnx_beside_it_is_named(self, plan: Path) -> None:
-        info = plan_checks.read_sidecar(plan)
+        info = plan_checks.take_engine(plan).info
         assert info is not None
         artefacts = dict(info.artefacts)
         for name, precision in (("fake.fp16.onnx", "fp16"), ("fake.onnx", "fp32")):

@@ -21,6 +21,7 @@ from runtime import EngineError, FramesError, batch_io, cuda
 from runtime.batch import BatchProfile
 from runtime.batch_runner import BatchRunner
 from runtime.cuda_graphs import MOST_GRAPHS
+from runtime.errors import EngineRunError
 from runtime.tensorrt_api import Flavour
 
 #: Orders of work to try: as late as allowed, and drawn from seeds.
@@ -193,7 +194,10 @@ def test_a_missing_wait_gives_wrong_scores(
             patch.setattr(*broken)
             with machine.detector() as detector:
                 given = frames(100)
-                wrong += not np.array_equal(detector.infer(given)[0], logits(given))
+                try:
+                    wrong += not np.array_equal(detector.infer(given)[0], logits(given))
+                except EngineRunError:  # what lay in the memory before is no score
+                    wrong += 1
             machine.cuda.drain()
             gc.collect()
     assert wrong >= 2

@@ -1,0 +1,212 @@
+"""What an engine does when it runs is seen: it fails, or gives back what are no scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from numpy.lib.stride_tricks import as_strided
+from onnx import helper, numpy_helper
+from PIL import Image
+from tiny_engine import TINY_INFO, TinyEngine, TinyWeights, describe, random_frames, tiny_model
+
+from runtime import Detector
+from runtime.backends import onnxruntime
+from runtime.engine_info import sidecar_path
+from runtime.errors import EngineError, EngineRunError
+from zoo.cli import main
+
+Spoil = Callable[[onnx.GraphProto], None]
+
+
+def between(graph: onnx.GraphProto, name: str, kind: str, *constants: Any, **more: Any) -> None:
+    """Put a node between an output and what gave it."""
+    index = next(i for i, node in enumerate(graph.node) if name in node.output)
+    graph.node[index].output[0] = f"plain_{name}"
+    for node in graph.node:
+        for place, given in enumerate(node.input):
+            if given == name:
+                node.input[place] = f"plain_{name}"
+    inputs = [f"plain_{name}"]
+    for number, constant in enumerate(constants):
+        inputs.append(f"{name}_{number}")
+        graph.initializer.append(numpy_helper.from_array(np.asarray(constant), inputs[-1]))
+    graph.node.append(helper.make_node(kind, inputs, [name], **more))
+
+
+def twice(graph: onnx.GraphProto) -> None:
+    between(graph, "fake", "Tile", np.asarray([2]))
+
+
+def none(graph: onnx.GraphProto) -> None:
+    between(graph, "fake", "Slice", np.asarray([0]), np.asarray([0]))
+
+
+def large(graph: onnx.GraphProto) -> None:
+    between(graph, "fake", "Mul", np.float32(5.9e31))
+
+
+def negative(graph: onnx.GraphProto) -> None:
+    between(graph, "fake", "Neg")
+
+
+def endless_logit(graph: onnx.GraphProto) -> None:
+    between(graph, "logit", "Mul", np.float32(np.inf))
+
+
+def no_number(graph: onnx.GraphProto) -> None:
+    between(graph, "logit", "Mul", np.float32(np.nan))
+    between(graph, "fake", "Mul", np.float32(np.nan))
+
+
+def failing(graph: onnx.GraphProto) -> None:
+    """A batch of any size as one of three."""
+    between(graph, "fake", "Reshape", np.asarray([3]))
+
+
+def write(folder: Path, spoil: Spoil) -> Path:
+    path = folder / "bad.onnx"
+    model = tiny_model(TinyWeights.seeded(), metadata=TINY_INFO.to_json())
+    spoil(model.graph)
+    onnx.save(model, path)
+    sidecar_path(path).write_text(describe(path).to_json())
+    return path
+
+
+BAD = [
+    (twice, ["'fake' is float32 [4]", "float32 [2] is due"]),
+    (none, ["'fake' is float32 [0]"]),
+    (large, ["P(fake) ", "e+3", "0..1"]),
+    (negative, ["P(fake) -"]),
+    (endless_logit, ["logit ", "inf"]),
+    (no_number, ["P(fake) nan and logit nan"]),
+    (failing, ["failed while it ran on 2 images", "Reshape"]),
+]
+
+
+@pytest.mark.parametrize(("spoil", "words"), BAD, ids=[each[0].__name__ for each in BAD])
+def test_what_is_no_score_is_an_error(tmp_path: Path, spoil: Spoil, words: list[str]) -> None:
+    path = write(tmp_path, spoil)
+    with Detector(path) as detector:
+        for call in (detector.score, detector.infer, lambda f: detector.classify(list(f))):
+            with pytest.raises(EngineRunError) as caught:
+                call(random_frames(2))
+            assert str(path) in caught.value.what
+            assert caught.value.todo
+            for word in words:
+                assert word in str(caught.value)
+        with pytest.raises(EngineRunError):
+            detector.score(random_frames(40))  # in several batches
+
+
+@pytest.mark.parametrize("spoil", [twice, none, failing])
+def test_a_worker_s_session_is_looked_at_as_well(tmp_path: Path, spoil: Spoil) -> None:
+    with Detector(write(tmp_path, spoil)) as detector:
+        cores: Any = detector._backend._cores  # type: ignore[attr-defined]
+        with pytest.raises(EngineRunError):
+            cores._crowded(random_frames(2))
+
+
+def test_scores_at_the_ends_of_their_range_are_scores(tmp_path: Path) -> None:
+    for logit, fake in ((200.0, 1.0), (-200.0, 0.0)):
+        engine = TinyEngine.write(tmp_path, weights=TinyWeights.constant(logit))
+        with Detector(engine.path, threads=1) as detector:
+            assert detector.score(random_frames(1)) == pytest.approx(fake, abs=1e-30)
+
+
+def test_frames_of_any_number_are_not_copied_before_they_are_split(
+    tiny_engine: TinyEngine,
+) -> None:
+    """A view of one frame that pretends to be 4 TB of them; the copy alone would end the run."""
+    frame = random_frames(1)
+    count = 4 << 40 >> 7
+    many = as_strided(frame, (count, *frame.shape[1:]), (0, *frame.strides[1:]), writeable=False)
+    given: list[int] = []
+
+    class EnoughError(Exception):
+        pass
+
+    with Detector(tiny_engine.path) as detector:
+        backend: Any = detector._backend
+
+        def infer(frames: Any) -> Any:
+            assert frames.flags.c_contiguous
+            given.append(len(frames))
+            if len(given) == 3:
+                raise EnoughError
+            return backend._run(frames)
+
+        backend.infer = infer
+        with pytest.raises((EnoughError, MemoryError)):
+            detector.score(many)
+        few = np.broadcast_to(frame, (9, *frame.shape[1:]))
+        del backend.infer
+        np.testing.assert_array_equal(detector.score(few), detector.score(few.copy()))
+
+
+# The commands.
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for label in ("fake", "real"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for number, frame in enumerate(random_frames(6, seed=len(label))):
+            Image.fromarray(frame).save(tmp_path / "set" / label / f"{number}.png")
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("spoil", [failing, twice, no_number])
+def test_detect_ends_with_the_first_failure(
+    tmp_path: Path, pictures: Path, spoil: Spoil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+    plain = onnxruntime._run
+    monkeypatch.setattr(onnxruntime, "_run", lambda *given: (runs.append(1), plain(*given))[1])
+    path = write(tmp_path, spoil)
+    words = ["detect", str(pictures), "-e", str(path), "--faces", "none", "--jobs", "1", "--json"]
+    answer = CliRunner().invoke(main, words)
+    assert answer.exit_code == 2
+    assert not isinstance(answer.exception, EngineError), "said, not raised"
+    assert "bad.onnx" in answer.output
+    assert "Traceback" not in answer.output
+    # Whatever was under way may have failed too; twelve pictures did not.
+    assert len(runs) <= 3
+
+
+def test_what_was_judged_before_is_kept(tmp_path: Path, pictures: Path) -> None:
+    """An engine that gives no number for bright pictures only."""
+
+    def sometimes(graph: onnx.GraphProto) -> None:
+        between(graph, "fake", "Sub", np.float32(0.9))
+        graph.node.append(helper.make_node("Sqrt", ["fake"], ["root"]))
+        graph.node[-2].output[0] = "less"
+        graph.node[-1].input[0] = "less"
+        graph.node[-1].output[0] = "fake"
+
+    path = write(tmp_path, sometimes)
+    model = tiny_model(TinyWeights.constant(4.0), metadata=TINY_INFO.to_json())
+    good = tmp_path / "good.onnx"
+    onnx.save(model, good)
+    kept = tmp_path / "results.jsonl"
+    words = ["detect", str(pictures), "--faces", "none", "--resume", str(kept)]
+    assert CliRunner().invoke(main, [*words, "-e", str(good)]).exit_code == 0
+    before = kept.read_text().splitlines()
+    assert len([line for line in before if "path" in json.loads(line)]) == 12
+    assert CliRunner().invoke(main, [*words, "-e", str(path)]).exit_code == 2
+    assert kept.read_text().splitlines()[: len(before)] == before
+
+
+@pytest.mark.parametrize("spoil", [failing, twice, large])
+def test_evaluate_ends_with_three_lines(tmp_path: Path, pictures: Path, spoil: Spoil) -> None:
+    path = write(tmp_path, spoil)
+    answer = CliRunner().invoke(main, ["evaluate", str(pictures), "-e", str(path)])
+    assert answer.exit_code == 2
+    assert "bad.onnx" in answer.output
+    assert "Traceback" not in answer.output
