@@ -7,18 +7,15 @@ file beside the target, and pooch is handed the whole of it.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urldefrag
 
+from runtime.locks import alone
 from weights.manifest import Entry
 
 #: To connect, and between two reads, in seconds.
@@ -51,9 +48,13 @@ def download(due: Entry, folder: Path) -> Path:
 
     transfer = PurePosixPath(urldefrag(due.url).url).name
     downloader = ResumingDownloader(folder / f"{transfer}.part", due)
+
+    def waiting() -> None:
+        print(f"waiting for another download of {transfer}", file=sys.stderr)
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder / f"{transfer}.lock", transfer):
+        with alone(folder / f"{transfer}.lock", waiting):
             try:
                 return _retrieve(due, folder, downloader)
             except ValueError:
@@ -198,35 +199,6 @@ def _range_of(answer: Any) -> tuple[int, int | None]:
     length = answer.headers.get("Content-Length")
     plain = answer.headers.get("Content-Encoding", "identity") == "identity"
     return 0, int(length) if length is not None and plain else None
-
-
-@contextmanager
-def _alone(lock: Path, what: str) -> Iterator[None]:
-    """Hold a lock, which the system gives back even if this process is killed."""
-    while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"waiting for another download of {what}", file=sys.stderr)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_still(descriptor, lock):
-                try:
-                    yield
-                finally:
-                    lock.unlink()
-                return
-        finally:
-            os.close(descriptor)
-
-
-def _is_still(descriptor: int, lock: Path) -> bool:
-    """Whether an open lock is the file of that name: who held it before has removed it."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), lock.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _size(path: Path) -> int:
