@@ -296,6 +296,56 @@ def test_rtx_captures_graphs_itself(make: Make) -> None:
     assert "cuStreamBeginCapture" not in machine.names()
 
 
+# What comes back
+
+
+@pytest.mark.parametrize("value", [np.nan, 2.0, -0.1, np.inf])
+@pytest.mark.parametrize("count", [2, 40])
+def test_what_is_no_score_is_an_error_of_the_plan_too(
+    make: Make, monkeypatch: pytest.MonkeyPatch, value: float, count: int
+) -> None:
+    plain = batch_io.BatchIo.scores
+
+    def scores(self: Any, many: int) -> Any:
+        logit, fake = plain(self, many)
+        fake[-1] = value
+        return logit, fake
+
+    with make().detector() as detector:
+        detector.infer(frames(count))
+        monkeypatch.setattr(batch_io.BatchIo, "scores", scores)
+        with pytest.raises(EngineRunError, match=r"fake\.plan gives no score"):
+            detector.infer(frames(count))
+
+
+def test_a_plan_that_does_not_run_is_an_error_of_the_engine(make: Make) -> None:
+    machine = make()
+    context = machine.module.IExecutionContext
+    context.execute_async_v3 = lambda self, stream: self._refuse("an illegal memory access")
+    with machine.detector() as detector:
+        with pytest.raises(EngineRunError, match="illegal memory access"):
+            detector.infer(frames(2))
+        with pytest.raises(EngineRunError, match="illegal memory access"):
+            detector.infer(frames(40))
+
+
+def test_views_of_frames_are_copied_by_the_batch(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = np.broadcast_to(frames(1), (40, *frames(1).shape[1:]))
+    with make().detector() as detector:
+        copied: list[int] = []
+        plain = np.ascontiguousarray
+
+        def copying(array: Any) -> Any:
+            copied.append(len(array))
+            return plain(array)
+
+        monkeypatch.setattr(np, "ascontiguousarray", copying)
+        check(detector.infer(given), given)
+    assert max(copied) == 16
+
+
 # Threads
 
 
