@@ -105,6 +105,22 @@ def test_what_is_no_score_is_an_error(tmp_path: Path, spoil: Spoil, words: list[
             detector.score(random_frames(40))  # in several batches
 
 
+def test_names_of_nodes_cannot_reach_the_terminal_as_they_are(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def hostile(graph: onnx.GraphProto) -> None:
+        failing(graph)
+        graph.node[-1].name = "\x1b[2J"
+
+    with (
+        Detector(write(tmp_path, hostile)) as detector,
+        pytest.raises(EngineRunError, match=r"\\x1b") as caught,
+    ):
+        detector.score(random_frames(2))
+    assert caught.value.why.isprintable()
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("spoil", [twice, none, failing])
 def test_a_worker_s_session_is_looked_at_as_well(tmp_path: Path, spoil: Spoil) -> None:
     with Detector(write(tmp_path, spoil)) as detector:

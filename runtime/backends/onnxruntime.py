@@ -178,7 +178,8 @@ def _open_session(
 
     path = printable(content.path)
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    # Its errors are raised as well; its log would show the names of nodes as they are.
+    options.log_severity_level = 4
     # Constants are computed as the file is opened, and may be of any size: those of ours grow
     # from FP16 to FP32.
     options.add_session_config_entry(
