@@ -315,13 +315,12 @@ def test_whatever_is_no_protocol_buffer_is_refused(tmp_path: Path) -> None:
                 continue
 
 
-def test_a_constant_that_grows_is_not_computed_as_the_file_is_opened(tmp_path: Path) -> None:
-    """A few bytes that stand for 8 GB; running it fails, and says so."""
+def growing(floats: int) -> onnx.ModelProto:
+    """`logit` by way of the sum of so many zeros."""
 
     def grow(model: onnx.ModelProto) -> None:
-        model.graph.initializer.append(
-            numpy_helper.from_array(np.asarray([1 << 43], np.int64), "many")
-        )
+        many = numpy_helper.from_array(np.asarray([floats], np.int64), "many")
+        model.graph.initializer.append(many)
         model.graph.node[-2].output[0] = "before"
         for node in (
             helper.make_node("ConstantOfShape", ["many"], ["zeros"]),
@@ -330,8 +329,27 @@ def test_a_constant_that_grows_is_not_computed_as_the_file_is_opened(tmp_path: P
         ):
             model.graph.node.insert(len(model.graph.node) - 1, node)
 
+    return spoiled(grow)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
+def test_a_constant_that_grows_is_not_computed_as_the_file_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
-    onnx.save(spoiled(grow), path)
+    onnx.save(growing(1 << 26), path)  # 256 MiB
+
+    def peak() -> int:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) >> 10
+
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak()
+    with Detector(path, threads=1):
+        assert peak() - before < 100
+
+
+def test_what_outgrows_the_memory_is_an_error_of_the_engine(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(growing(1 << 43), path)
     with (
         Detector(path, threads=1) as detector,
         pytest.raises(EngineError, match="failed while it ran"),

@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from numpy.lib.stride_tricks import as_strided
 from onnx import helper, numpy_helper
 from PIL import Image
 from tiny_engine import TINY_INFO, TinyEngine, TinyWeights, describe, random_frames, tiny_model
@@ -136,34 +135,26 @@ def test_scores_at_the_ends_of_their_range_are_scores(tmp_path: Path) -> None:
             assert detector.score(random_frames(1)) == pytest.approx(fake, abs=1e-30)
 
 
-def test_frames_of_any_number_are_not_copied_before_they_are_split(
-    tiny_engine: TinyEngine,
+def test_views_of_frames_are_copied_by_the_batch(
+    tiny_engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A view of one frame that pretends to be 4 TB of them; the copy alone would end the run."""
+    """A view may pretend to be more frames than any memory holds."""
     frame = random_frames(1)
-    count = 4 << 40 >> 7
-    many = as_strided(frame, (count, *frame.shape[1:]), (0, *frame.strides[1:]), writeable=False)
-    given: list[int] = []
+    copied: list[int] = []
+    plain = np.ascontiguousarray
 
-    class EnoughError(Exception):
-        pass
+    def copying(array: Any) -> Any:
+        copied.append(len(array))
+        return plain(array)
 
     with Detector(tiny_engine.path) as detector:
-        backend: Any = detector._backend
-
-        def infer(frames: Any) -> Any:
-            assert frames.flags.c_contiguous
-            given.append(len(frames))
-            if len(given) == 3:
-                raise EnoughError
-            return backend._run(frames)
-
-        backend.infer = infer
-        with pytest.raises((EnoughError, MemoryError)):
-            detector.score(many)
-        few = np.broadcast_to(frame, (9, *frame.shape[1:]))
-        del backend.infer
-        np.testing.assert_array_equal(detector.score(few), detector.score(few.copy()))
+        due = detector.score(frame)
+        monkeypatch.setattr(np, "ascontiguousarray", copying)
+        for count in (2, 50):
+            found = detector.score(np.broadcast_to(frame, (count, *frame.shape[1:])))
+            np.testing.assert_allclose(found, np.repeat(due, count), atol=1e-6)
+        assert max(copied) == detector._backend.max_batch
+    assert sum(copied) == 52, "each once, and all of them"
 
 
 # The commands.
