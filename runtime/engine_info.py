@@ -2,7 +2,9 @@
 
 ``zoo export`` writes ``NAME.json`` beside ``NAME.onnx`` and ``NAME.plan``; the
 part that concerns every engine (network, weights, preprocessing) also travels
-in the ONNX file's ``metadata_props`` under the key ``deepfake_zoo``.
+in the ONNX file's ``metadata_props`` under the key ``deepfake_zoo``. While an
+export replaces another one, and after a kill in that moment, its field ``previous``
+speaks of the files that are still the other one's.
 """
 
 from __future__ import annotations

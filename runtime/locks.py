@@ -27,7 +27,7 @@ def alone(lock: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[No
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if not _lock(descriptor, wait=False):
+            if _lock(descriptor, wait=False) is False:
                 waiting()
                 _lock(descriptor, wait=True)
             if _is_still(descriptor, lock):
@@ -52,7 +52,7 @@ def hold(lock: Path) -> int:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether somebody holds a lock file; not so where there is none."""
+    """Whether somebody holds a lock file, or may hold it; not so where there is none."""
     try:
         descriptor = os.open(lock, os.O_RDWR)
     except FileNotFoundError:
@@ -60,13 +60,16 @@ def is_held(lock: Path) -> bool:
     except OSError:  # somebody else's: it cannot be told
         return True
     try:
-        return not _lock(descriptor, wait=False)
+        return _lock(descriptor, wait=False) is not True
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, *, wait: bool) -> bool:
-    """Whether the lock was taken; the system frees it when the descriptor is closed."""
+def _lock(descriptor: int, *, wait: bool) -> bool | None:
+    """Whether the lock was taken, ``None`` where there are no locks.
+
+    The system frees it when the descriptor is closed.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -74,6 +77,7 @@ def _lock(descriptor: int, *, wait: bool) -> bool:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
+        return None
     return True
 
 

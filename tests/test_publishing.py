@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -239,3 +241,16 @@ def test_one_holds_a_lock_and_the_others_wait(tmp_path: Path) -> None:
         list(pool.map(run, range(200)))
     assert not lock.exists()
     assert not is_held(lock)
+
+
+def test_where_there_are_no_locks_exports_work_and_nothing_is_taken_for_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with staging.staging(tmp_path, "other") as other:
+        export(tmp_path, 1)
+        assert other.is_dir()
+    whole(tmp_path, 1)
