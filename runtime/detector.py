@@ -24,6 +24,7 @@ from runtime.errors import EngineError, FramesError
 from runtime.frames import ImageLike, to_frame
 from runtime.inherited import never_free_in_children
 from runtime.score_checks import check_values
+from runtime.text import printable
 
 
 @dataclass(frozen=True)
@@ -260,7 +261,8 @@ class Detector:
         weights = self.info.weights
         state = "closed" if self._closed else self.title
         untrained = "" if weights.trained else ", UNTRAINED"
-        return f"<Detector {self.info.network}/{weights.name}{untrained} {self.path.name}: {state}>"
+        what = printable(f"{self.info.network}/{weights.name}{untrained} {self.path.name}")
+        return f"<Detector {what}: {state}>"
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,6 +125,6 @@ def _info_of(
 def _sidecar_text(engine: Path) -> str | None:
     path = sidecar_path(engine)
     # A link to nothing, or what is no file, is an error and not "no sidecar".
-    if not path.is_symlink() and not path.exists():
+    if not os.path.lexists(path):
         return None
     return read_text(path, error=EngineError)

@@ -130,6 +130,14 @@ def test_a_pipe_is_never_waited_for(tmp_path: Path, engine: TinyEngine) -> None:
     refused(engine.path, "tiny.json is a pipe")
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "x" * 252])
+def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    """The last one can be a file's, but its sidecar's would be too long."""
+    error = refused(tmp_path / f"{name}.onnx")
+    assert error.todo
+    refused(tmp_path / f"{name}.fp16.onnx")
+
+
 def test_a_link_to_nothing_is_no_missing_sidecar(engine: TinyEngine) -> None:
     engine.sidecar.unlink()
     engine.sidecar.symlink_to("nowhere.json")
