@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from runtime.errors import ZooError
-from runtime.from_json import decode
 from runtime.text import printable
+from runtime.typed_json import decode
 from runtime.verdicts import MediaVerdict
 
 #: Bytes of a line at most: a face in a frame takes 150, so a clip of 400,000.

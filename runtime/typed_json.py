@@ -1,4 +1,4 @@
-"""Dataclasses from JSON, every field checked: a file says what it likes."""
+"""Build dataclasses from data that somebody else wrote, checking every field's type."""
 
 from __future__ import annotations
 
