@@ -25,7 +25,7 @@ from runtime.text import printable
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
 #: Larger images in a tar are left out: dozens of them are in memory at a time.
 MAX_BYTES = 32_000_000
-#: Files, folders and links. Python takes 6 s for so many.
+#: Files, folders and links. Python takes 8 s for so many.
 MAX_MEMBERS = 300_000
 #: Bytes of the headers of one file: its name is in them.
 _MOST_HEADER = 1 << 20

@@ -43,7 +43,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF
 MAX_PIXELS = 144_000_000
 #: Seconds of this thread's computing in which Pillow has to take a file apart. 144
 #: megapixels need about 3; a file of a million empty parts, minutes.
-SECONDS = 10.0
+SECONDS = 8.0
 #: Too few bytes to keep Pillow busy; they are read without the accounts of `_Bounded`.
 _SMALL = 1 << 15
 #: EXIF data fits a segment of a JPEG. Pillow copies what each entry of it names, and all
