@@ -27,6 +27,8 @@ from zoo.annotate import annotate, output_paths
 from zoo.inputs import Input, find_inputs
 from zoo.results_file import ResultsFile, mark
 
+#: Counts up where the same scores give other verdicts, so that no resumed file mixes them.
+_RULES = 2
 #: The verdict's part of the work where a copy is drawn as well: every frame of a video is
 #: decoded, drawn and encoded again for it.
 _JUDGED = 0.3
@@ -235,6 +237,7 @@ def _run_name(info: EngineInfo, request: DetectRequest) -> str:
     """Twelve digits that differ where the verdicts may differ."""
     artefact = info.artefacts.get(request.engine.name)
     what = {
+        "rules": _RULES,
         "network": info.network,
         "weights": asdict(info.weights),
         "engine": artefact.sha256 if artefact else request.engine.name,

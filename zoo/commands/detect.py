@@ -70,7 +70,11 @@ def detect(
 ) -> None:
     """Judge the faces in images, videos, folders and globs.
 
-    Exit code 0 when all was judged (a picture without a face too), 2 when some could not be.
+    A video is "uncertain" where the 95 % interval of its mean P(fake) holds the engine's
+    threshold: other seconds of it might say otherwise. One face, or the faces of an image,
+    have no such interval; they are "fake" at the threshold or above, else "real".
+
+    Exit code 0 when all was judged (uncertain, or no face, too), 2 when some could not be.
     """
     from runtime.video import Sampling
     from zoo.detect_printing import print_run
