@@ -66,7 +66,7 @@ def by_faces(values: NDArray[np.float64]) -> tuple[float, float]:
 
 @pytest.mark.parametrize("seconds", [10, 30])
 def test_the_interval_holds_the_true_mean_as_often_as_it_says(seconds: int) -> None:
-    scores, truth = clips(300, seconds, memory=0.5), true_mean()
+    scores, truth = clips(200, seconds, memory=0.5), true_mean()
     times = [i / RATE for i in range(RATE * seconds)]
     own = [mean_interval(list(p), times, [0] * len(times)) for p in scores]
     assert covered(own, truth) >= 0.9

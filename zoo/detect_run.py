@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -206,7 +206,7 @@ class DetectRun:
             verdict = self._verdict(item, lambda part: still(judged * part))
             if self._request.annotate is not None:
                 out = self._copies[item.path]
-                annotate(
+                unheard = annotate(
                     item.path,
                     verdict,
                     out,
@@ -215,6 +215,8 @@ class DetectRun:
                     lambda part: still(judged + (1 - judged) * part),
                 )
                 line["annotated"] = str(out)
+                if unheard:
+                    verdict = replace(verdict, damage=(*verdict.damage, unheard))
         except ZooError as error:
             told = {"what": error.what, "why": error.why, "todo": error.todo}
             return {**line, "error": told, "kind": item.kind}

@@ -46,7 +46,7 @@ from zoo.commands.options import ENGINE, JSON, find_device, open_finder, runs_on
     "--annotate",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Copies with boxes and scores drawn.",
+    help="Copies with the verdicts drawn; a video keeps its sound.",
 )
 @click.option(
     "--resume",
