@@ -148,7 +148,8 @@ class Judge:
                     with _timed(seconds, "faces"):
                         looked = self._look(picture, time=time)
                         known = [face for face in looked.faces if face is not None]
-                        looked.tracks = tracker.follow(known)
+                        if self._finder is not None:
+                            looked.tracks = tracker.follow(known, picture, time)
                     yield looked
 
             with (

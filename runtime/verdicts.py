@@ -26,7 +26,7 @@ class FaceVerdict:
         found: how sure the finder was of it, 0..1; ``None`` likewise.
         label, fake, logit: as `runtime.Verdict`.
         time: of its frame, seconds since the video's start; ``None`` in an image.
-        track: the person's number in a video; ``None`` in an image.
+        track: the person's number in a video, another one after a cut; ``None`` in an image.
     """
 
     box: tuple[float, float, float, float] | None
@@ -71,7 +71,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Track:
-    """One person in a video: when (seconds), and the verdict over their faces."""
+    """One person in one shot of a video: when (seconds), and the verdict over their faces."""
 
     track: int
     start: float

@@ -44,6 +44,14 @@ def test_a_box_ends_when_a_later_look_would_have_shown_it() -> None:
     assert tracks == {1.4: [0], 2.0: [], 2.6: [1], 4.9: [1]}
 
 
+def test_no_box_glides_through_the_time_in_which_its_person_was_lost() -> None:
+    """Looked at each second: lost for one look, and for five."""
+    verdict = seen(face(0, 0.0), face(90, 2.0), face(300, 8.0), frames=10)
+    faces = FacesInTime(verdict, 10.0)
+    assert faces.at(1.0)[0].box == pytest.approx((45, 40, 50, 60))
+    assert [len(faces.at(time)) for time in (2.4, 3.5, 5.0, 7.0, 7.6)] == [1, 0, 0, 0, 1]
+
+
 def test_whole_frames_stand_until_the_next_look() -> None:
     whole = [FaceVerdict(None, None, "real", fake, 0.0, t) for t, fake in ((0.0, 0.1), (1.0, 0.4))]
     faces = FacesInTime(seen(*whole, frames=2), 2.0)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from tiny_engine import TINY_INFO, TinyEngine
 from video_files import cut, write_sound, write_video
@@ -264,7 +265,12 @@ def detector(tiny_engine: TinyEngine):
         yield opened
 
 
-def test_scores_are_those_of_the_crops(clip: Path, detector: Detector) -> None:
+def test_scores_are_those_of_the_crops(tmp_path: Path, detector: Detector) -> None:
+    def ramp(number: int) -> NDArray[np.uint8]:
+        across = np.linspace(number, 100 + number, 160).astype(np.uint8)
+        return np.broadcast_to(across[:, None], (96, 160, 3)).copy()
+
+    clip = write_video(tmp_path / "ramp.mp4", frames=100, paint=ramp)
     finder = Finder([(20, 20), (90, 40)])
     found = Judge(detector, finder, sampling=Sampling("every", 10)).video(clip)
     how = detector.info.preprocessing
