@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from tiny_engine import TinyEngine
 
+from runtime.errors import ZooError
 from runtime.verdicts import FaceVerdict, MediaVerdict, Summary, SummaryLabel
 from zoo.annotate import annotate
 from zoo.detect_run import DetectRequest, DetectRun
@@ -176,6 +177,23 @@ def test_a_clip_that_was_cut_off_keeps_the_sound_until_then(tmp_path: Path) -> N
     clip, out = cut(whole, tmp_path / "c.mkv", 0.6), tmp_path / "out" / "c.mp4"
     annotate(clip, seen(face(0, 0.0)), out, tmp_path / "out", True)
     assert heard_and_seen(out) == pytest.approx((0.4, 0.4), abs=0.005)
+
+
+def test_an_encoder_that_fails_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    av = pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
+    from video_files import write_video
+
+    def broken(*_: object) -> None:
+        raise av.error.ExternalError(542398533, "Generic error in an external library")
+
+    monkeypatch.setattr("zoo.annotate.draw_faces", broken)
+    clip, out = write_video(tmp_path / "c.mp4", frames=5), tmp_path / "out" / "c.mp4"
+    with pytest.raises(ZooError, match="no copy of it") as told:
+        annotate(clip, seen(face(0, 0.0)), out, tmp_path / "out", True)
+    assert "Generic error" in told.value.why
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def overall(label: SummaryLabel, low: float | None = 0.4, high: float | None = 0.7) -> Summary:

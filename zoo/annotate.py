@@ -13,6 +13,7 @@ from runtime.errors import ZooError
 from runtime.frames import load_image
 from runtime.text import printable
 from runtime.verdicts import MediaVerdict
+from runtime.video.opening import short_reason
 from zoo.drawing import add_strip, draw_faces, strip_height
 from zoo.faces_in_time import FacesInTime
 from zoo.inputs import Input
@@ -86,7 +87,7 @@ def annotate(
             draw_faces(picture, verdict.faces, trained)
             picture.save(part, "JPEG", quality=92)
         else:
-            unheard = _write_video(source, verdict, part, trained, progress)
+            unheard = _video(source, verdict, part, trained, progress)
         part.replace(out)
     except OSError as error:
         raise ZooError(
@@ -110,6 +111,27 @@ def _check_place(source: Path, out: Path, folder: Path) -> None:
             "it would be overwritten with its annotated copy",
             "choose another folder for --annotate",
         )
+
+
+def _video(
+    source: Path,
+    verdict: MediaVerdict,
+    part: Path,
+    trained: bool,
+    progress: Callable[[float], None],
+) -> str | None:
+    import av
+
+    try:
+        return _write_video(source, verdict, part, trained, progress)
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):  # the disk
+            raise
+        raise ZooError(
+            f"{printable(source)} has a verdict, but no copy of it could be made",
+            short_reason(error),
+            "leave --annotate out for this file",
+        ) from None
 
 
 def _write_video(
