@@ -28,6 +28,7 @@ from runtime import Detector
 from runtime.faces import Face
 from zoo import detect_printing
 from zoo.cli import main
+from zoo.drawing import strip_height
 from zoo.inputs import find_inputs
 
 
@@ -309,7 +310,7 @@ def test_annotated_copies_keep_apart_and_inside(tmp_path: Path, engine: Path) ->
         frames = list(container.decode(video=0))
     assert len(frames) == 12
     assert frames[-1].time == pytest.approx(11 / 25, abs=0.01)
-    assert (frames[0].width, frames[0].height) == (64, 48)
+    assert (frames[0].width, frames[0].height) == (64, 48 + strip_height((64, 48)))
     assert not [p for p in tmp_path.rglob("*") if p.name.startswith(".")]
 
 
