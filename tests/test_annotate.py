@@ -141,6 +141,16 @@ def test_the_sound_is_kept_in_step(
         assert float(sound.duration * sound.time_base) == pytest.approx(2.0, abs=0.06)
 
 
+def test_a_hole_in_the_sound_does_not_shift_what_follows(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
+    from video_files import heard_and_seen, write_talkie
+
+    clip = write_talkie(tmp_path / "c.mkv", "pcm_s16le", hole=(0.4, 0.9))
+    out = tmp_path / "out" / "c.mp4"
+    assert annotate(clip, seen(face(0, 0.0)), out, tmp_path / "out", True) is None
+    assert heard_and_seen(out) == pytest.approx((1.2, 1.2), abs=0.005)
+
+
 def test_a_clip_without_sound_has_a_copy_without(tmp_path: Path) -> None:
     av = pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
     from video_files import write_video

@@ -90,7 +90,13 @@ def write_sound(path: Path, *, cover: bool = False) -> Path:
 
 
 def write_talkie(
-    path: Path, codec: str, *, event: float = 1.2, begin: float = 0.0, rate: int = 48000
+    path: Path,
+    codec: str,
+    *,
+    event: float = 1.2,
+    begin: float = 0.0,
+    rate: int = 48000,
+    hole: tuple[float, float] = (0.0, 0.0),
 ) -> Path:
     """Two seconds of black and silence, white and a tone of 1 kHz from one moment on.
 
@@ -100,6 +106,7 @@ def write_talkie(
         event: when, in seconds after the first frame.
         begin: time of the first frame and of the sound in the file's own clock.
         rate: samples a second.
+        hole: from when to when the file has no sound at all, in seconds.
     """
     import av
 
@@ -120,7 +127,8 @@ def write_talkie(
             )
             heard.sample_rate, heard.time_base = rate, Fraction(1, rate)
             heard.pts = number * (rate // 25) + round(begin * rate)
-            container.mux(sound.encode(heard))
+            if not hole[0] <= number / 25 < hole[1]:
+                container.mux(sound.encode(heard))
         container.mux(video.encode(None))
         container.mux(sound.encode(None))
     return path
