@@ -71,7 +71,8 @@ def refusal(file: KerasFile, wrong: list[str]) -> WeightsError:
         f"{printable(file.path)} carries a network that cannot be exported as it is",
         "; ".join(map(printable, wrong)),
         "due is a network from one image [height, width, 3] to one or two outputs, of"
-        " standard layers of Keras",
+        " standard layers of Keras; a file of weights alone (model.save_weights) is taken"
+        " for the card's network",
     )
 
 
