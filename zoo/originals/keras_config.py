@@ -147,6 +147,8 @@ class _Checker:
                 self.wrong[f"layer '{name}' is quantised"] = None
             elif key != "quantization_config":
                 config[key] = self._plain(value)
+        if kind == "LeakyReLU" and "alpha" in config:  # Keras 2's name for it
+            config["negative_slope"] = config.pop("alpha")
         if config.get("data_format") == "channels_first":
             self.wrong[f"layer '{name}': channels_first, which Keras computes on GPUs alone"] = None
         if scale:
