@@ -28,6 +28,7 @@ from runtime.engine_info import METADATA_KEY, Artefact, Builder, EngineInfo, fil
 from weights.store import cache_folder
 from zoo.card import ModelCard
 from zoo.originals import Original, Scores, load_original
+from zoo.recipe import Said, recipe_fields
 
 _log = logging.getLogger(__name__)
 
@@ -43,8 +44,8 @@ class ExportRequest:
         card: of the network.
         weights: a name on the card, a path, ``random``, or ``None`` for the card's first.
         seed: of random weights.
-        fake_index: which of two outputs is "fake", where the card does not say.
         like: published weights that a file was trained like.
+        said: what the user says of a file, or of random weights.
         out: folder for the files.
         name: stem of their names; by default the network's, with the weights' where they
             are not its first.
@@ -58,8 +59,8 @@ class ExportRequest:
     card: ModelCard
     weights: str | None = None
     seed: int = 0
-    fake_index: int | None = None
     like: str | None = None
+    said: Said = field(default_factory=Said)
     out: Path = Path()
     name: str | None = None
     fp16: bool = False
@@ -145,8 +146,8 @@ def export_network(
                 request.card,
                 request.weights,
                 seed=request.seed,
-                fake_index=request.fake_index,
                 like=request.like,
+                said=request.said,
             )
         info = _describe(original)
         samples = _samples(request, original)
@@ -246,9 +247,7 @@ def _describe(original: Original) -> EngineInfo:
         network=card.name,
         title=card.title,
         weights=original.weights,
-        preprocessing=original.preprocessing,
-        fake_index=original.head.fake_index,
-        face_crop=card.face_crop_of(original.weights.like or original.weights.name),
+        **recipe_fields(original.recipe),
         made_with=_versions(card.framework),
     )
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from runtime.errors import EngineError
 from runtime.faces.recipe import FaceCrop
+from runtime.recipe import Head, Normalisation
 
 FORMAT = 1
 METADATA_KEY = "deepfake_zoo"
@@ -126,6 +127,10 @@ class EngineInfo:
         weights: which weights are inside.
         preprocessing: how images become frames.
         fake_index: of an original with two outputs, which one is "fake".
+        normalisation: from a frame to the original's input; inside the graph.
+        head: what comes out of the original, and what of it is "fake"; inside the graph.
+        sources: who said each part of `preprocessing`, `normalisation`, `head` and
+            `face_crop`: the card, the file, or a flag.
         threshold: P(fake) at or above which the verdict is "fake".
         face_crop: how a face is cut out of a picture before `preprocessing`.
         kept_fp32: nodes of the FP16 graph that stay in FP32, with the reason.
@@ -140,6 +145,9 @@ class EngineInfo:
     weights: WeightsInfo
     preprocessing: Preprocessing
     fake_index: int | None = None
+    normalisation: Normalisation | None = None
+    head: Head | None = None
+    sources: dict[str, str] = field(default_factory=dict)
     threshold: float = 0.5
     face_crop: FaceCrop = field(default_factory=FaceCrop)
     kept_fp32: dict[str, str] = field(default_factory=dict)
@@ -151,6 +159,14 @@ class EngineInfo:
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:  # NaN neither: it would call everything real
             raise ValueError(f"threshold is {self.threshold}, not within 0..1")
+        if self.head is None:
+            return
+        if not self.head.known:
+            raise ValueError("the head does not say what means 'fake'")
+        if self.head.fake_index != self.fake_index:
+            raise ValueError(
+                f"fake_index is {self.fake_index}, and of the head {self.head.fake_index}"
+            )
 
     def to_json(self) -> str:
         """The sidecar's text."""
@@ -223,6 +239,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise TypeError(f"{where} must be an object")
         return {k: _value(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    if origin is tuple:
+        if not isinstance(value, list) or len(value) != len(args):
+            raise TypeError(f"{where} must be a list of {len(args)}")
+        return tuple(_value(arg, v, where) for arg, v in zip(args, value, strict=True))
     if origin is list:
         if not isinstance(value, list):
             raise TypeError(f"{where} must be a list")

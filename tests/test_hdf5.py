@@ -17,9 +17,16 @@ import numpy as np
 import pytest
 
 from runtime.errors import WeightsError
+from runtime.files import snapshot
 from weights import hdf5
 from weights.recognise import recognise
-from zoo.originals.keras_arrays import read_keras_file
+from zoo.originals.keras_arrays import KerasFile
+from zoo.originals.keras_arrays import read_keras_file as read_snapshot
+
+
+def read_keras_file(path: Path) -> KerasFile:
+    with snapshot(path, error=WeightsError) as source:
+        return read_snapshot(source)
 
 
 def keras2(path: Path, arrays: dict[str, np.ndarray] | None = None) -> Path:
@@ -96,7 +103,7 @@ def test_nothing_could_be_opened_even_where_the_check_is_passed_by(tmp_path, mon
     other = tmp_path / "other"
     other.write_bytes(SECRET)
     path = replaced(tmp_path / "w.h5", lambda group: external_storage(group, str(other)))
-    with h5py.File(path) as file, hdf5._no_more_files(), pytest.raises(OSError, match="open"):
+    with h5py.File(path) as file, hdf5._limits(0), pytest.raises(OSError, match="open"):
         file["conv/k:0"][:]
     with h5py.File(path) as file:
         assert bytes(file["conv/k:0"][:]) == SECRET[:30]

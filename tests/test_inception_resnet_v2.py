@@ -28,6 +28,7 @@ from zoo.catalog import find_card
 from zoo.noise import seeded_frames
 from zoo.originals import load_original
 from zoo.originals.keras_framework import import_keras
+from zoo.recipe import Said
 
 pytestmark = pytest.mark.slow
 CARD = find_card("inception_resnet_v2")
@@ -85,7 +86,7 @@ def test_every_kind_of_file_loads_into_the_same_network(ours, tmp_path, suffix):
     path = tmp_path / f"saved{suffix}"
     save = ours.module.save_weights if suffix == ".weights.h5" else ours.module.save
     save(path)
-    loaded = load_original(CARD, str(path), fake_index=0)
+    loaded = load_original(CARD, str(path), said=Said(fake_index=0))
     assert loaded.weights.trained
     np.testing.assert_allclose(loaded.scores(FRAMES).logit, -ours.scores(FRAMES).logit, atol=1e-6)
 
@@ -108,7 +109,7 @@ def test_random_logits_of_real_faces_are_spread_and_not_saturated(ours):
 
 def test_the_exported_graph_is_an_inference_graph_with_one_logit():
     """No BatchNorm, no Softmax, no Dropout is left, and it says what the original says."""
-    original = load_original(SMALL, "random", fake_index=0)
+    original = load_original(SMALL, "random", said=Said(fake_index=0))
     due = original.scores(SMALL_FRAMES)
     plain = to_plain_onnx(original)
     assert plain.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 0, "any batch"
@@ -121,6 +122,29 @@ def test_the_exported_graph_is_an_inference_graph_with_one_logit():
     assert due.fake.std() > 0.05, "a constant output would prove nothing"
     np.testing.assert_allclose(fake, due.fake, atol=1e-5)
     np.testing.assert_allclose(logit, due.logit, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("rescaled", [False, True])
+def test_a_whole_file_says_its_own_size_and_scaling(rescaled, tmp_path):
+    """Built for small images and for 0..255, it is no network of 299 x 299 and -1..1."""
+    keras = import_keras()
+    model = load_original(SMALL, "random").module
+    values = SMALL_FRAMES.astype(np.float32)
+    if rescaled:
+        inputs = keras.Input((75, 75, 3))
+        x = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+        model = keras.Model(inputs, model(x))
+    else:
+        values = values / np.float32(127.5) - np.float32(1)
+    model.save(tmp_path / "small.keras")
+    due = keras.saving.load_model(tmp_path / "small.keras").predict_on_batch(values)
+    theirs = load_original(CARD, str(tmp_path / "small.keras"), said=Said(fake_index=0))
+    assert (theirs.preprocessing.height, theirs.preprocessing.width) == (75, 75)
+    assert "its own input size is 75 x 75 (InceptionResNetV2: 299 x 299)" in theirs.weights.source
+    assert "differs from" not in theirs.weights.source
+    assert ("taken as 0..255" in theirs.weights.source) == rescaled
+    assert due[:, 0].std() > 0.05, "a constant output would prove nothing"
+    np.testing.assert_allclose(theirs.scores(SMALL_FRAMES).fake, due[:, 0], atol=1e-5)
 
 
 # --- features of ImageNet ---------------------------------------------------------------
@@ -198,7 +222,7 @@ def test_a_backbone_is_loaded_strictly(published, imagenet):
     with pytest.raises(WeightsError, match="left over: predictions"):
         load_original(SMALL, "imagenet")
     with pytest.raises(WeightsError, match="number of classes") as refused:
-        load_original(SMALL, str(imagenet), fake_index=1)
+        load_original(SMALL, str(imagenet), said=Said(fake_index=1))
     assert "[1536, 1000]: 1000 outputs; InceptionResNetV2 judges by 2" in refused.value.why
 
 

@@ -21,6 +21,7 @@ from zoo.catalog import find_card
 from zoo.noise import seeded_frames
 from zoo.originals import Original, load_original
 from zoo.originals.keras_framework import import_keras
+from zoo.recipe import Said
 
 CARD = find_card("meso4")
 SIDE = 64
@@ -151,7 +152,7 @@ def test_what_is_changed_in_a_whole_file_is_exported_and_named(change, tmp_path)
 
 def exported(path: Path, fake_index: int | None = None, scale: float = 1 / 255) -> Original:
     """Load a file, and see that its engine says what Keras says of it."""
-    original = load_original(CARD, str(path), fake_index=fake_index)
+    original = load_original(CARD, str(path), said=Said(fake_index=fake_index))
     how = original.preprocessing
     frames = seeded_frames(8, how.height, how.width, 3)
     theirs = keras.saving.load_model(path, compile=False)
@@ -191,7 +192,7 @@ def test_of_two_outputs_somebody_has_to_say_which_is_fake(tmp_path):
         load_original(CARD, str(tmp_path / "theirs.keras"))
     meso4().save(tmp_path / "one.keras")
     with pytest.raises(WeightsError, match="--fake-index is for two outputs"):
-        load_original(CARD, str(tmp_path / "one.keras"), fake_index=1)
+        load_original(CARD, str(tmp_path / "one.keras"), said=Said(fake_index=1))
 
 
 @pytest.mark.parametrize(

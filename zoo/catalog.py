@@ -23,10 +23,13 @@ _PLUS_MINUS_ONE = Normalisation(scale=1 / 127.5, mean=(1.0, 1.0, 1.0))
 _CROP_224 = Preprocessing(height=224, width=224, resize="bilinear", crop="center", shorter_side=256)
 # The class order is that of the folders of whoever trained it: never guessed.
 _TWO_LOGITS = Head(kind="logits")
+# Nor is what a label of 1 meant, where there is one output.
+_ONE_LOGIT = Head(kind="logit")
 _CS4487 = (
     "Course projects of CityU Hong Kong's CS4487 fine-tuned torchvision's network on 55,000 face"
     " images, real and fake, with a head of two outputs. Their class order and their weights are"
-    " not published: give --fake-index with a checkpoint of yours."
+    " not published: give --fake-index with a checkpoint of yours, or --says with one of one"
+    " output."
 )
 
 
@@ -127,6 +130,7 @@ CARDS: tuple[ModelCard, ...] = (
         ),
         normalisation=_IMAGENET,
         head=_TWO_LOGITS,
+        other_head=_ONE_LOGIT,
         # With the auxiliary head of 1000 classes, which only training uses.
         parameters=25_116_362,
         trainable=25_116_362,
@@ -154,6 +158,7 @@ CARDS: tuple[ModelCard, ...] = (
         preprocessing=_CROP_224,
         normalisation=_IMAGENET,
         head=_TWO_LOGITS,
+        other_head=_ONE_LOGIT,
         parameters=11_177_538,
         trainable=11_177_538,
         weights=(_imagenet("resnet18-f37072fd.pth"),),
@@ -170,6 +175,7 @@ CARDS: tuple[ModelCard, ...] = (
         preprocessing=_CROP_224,
         normalisation=_IMAGENET,
         head=_TWO_LOGITS,
+        other_head=_ONE_LOGIT,
         parameters=134_268_738,
         trainable=134_268_738,
         weights=(_imagenet("vgg16-397923af.pth"),),

@@ -15,6 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from runtime.errors import ImageError, ZooError
+from zoo.assumptions import assumptions, frame_in_words, pixels_in_words
+from zoo.catalog import find_card
+from zoo.recipe import recipe_of_engine
 
 if TYPE_CHECKING:
     from export.certificate import Certificate
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from weights.store import FileStatus
     from zoo.card import ModelCard
     from zoo.doctor import Finding
+    from zoo.recipe import Recipe
 
 out = Console(soft_wrap=False, highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -109,18 +113,16 @@ def print_card(card: ModelCard, as_json: bool) -> None:
     if as_json:
         print_json(asdict(card))
         return
-    how, head = card.preprocessing, card.head
-    crop = f"shorter side {how.shorter_side}, centre crop" if how.crop == "center" else "no crop"
+    head = card.head
     says = f"says '{head.says}'" if head.says else f"output {head.fake_index} is 'fake'"
-    if head.says is None and head.fake_index is None:
-        says = "class order unknown: --fake-index"
-    norm = card.normalisation
+    if not head.known:
+        says = "class order unknown: --fake-index (of one output: --says)"
     rows = {
         "network": f"{card.title} ({card.name})",
         "framework": card.framework,
         "parameters": f"{card.parameters:,} ({card.trainable:,} trainable)",
-        "input": f"{how.height}x{how.width} RGB, {how.resize}, {crop}",
-        "normalised": f"(x * {norm.scale:.6g} - {list(norm.mean)}) / {list(norm.std)}",
+        "input": frame_in_words(card.preprocessing),
+        "normalised": pixels_in_words(card.normalisation),
         "output": f"{head.kind}, {says}",
         "paper": card.paper,
         "source": f"{card.source} ({card.licence})",
@@ -175,6 +177,7 @@ def print_export(result: ExportResult, as_json: bool) -> None:
     out.print()
     trained = "" if weights.trained else "  [yellow]UNTRAINED: its verdicts mean nothing[/yellow]"
     out.print(f"[bold]{info.title}[/bold], weights {escape(weights.name)}{trained}")
+    print_assumptions(recipe_of_engine(find_card(info.network), info))
     if result.rewrites:
         done = ", ".join(f"{r.name.replace('_', ' ')} x{r.count}" for r in result.rewrites)
         out.print(f"rewrites: {done}")
@@ -197,6 +200,14 @@ def print_export(result: ExportResult, as_json: bool) -> None:
         out.print("[red]nothing was written[/red]: the certificate failed")
 
 
+def print_assumptions(recipe: Recipe) -> None:
+    """How pixels go in and what comes out, and who said so."""
+    table = _table("assumed", "", "said by")
+    for line in assumptions(recipe):
+        table.add_row(line.what, escape(line.is_), escape(line.by))
+    out.print(table)
+
+
 def _size(path: Path) -> str:
     size = float(path.stat().st_size)
     for unit in ("B", "kB", "MB"):
@@ -211,15 +222,13 @@ def print_certificate(certificate: Certificate, as_json: bool) -> None:
     if as_json:
         print_json(certificate.to_dict())
         return
-    from export.certificate import ORIGINAL
-
     table = _table(
         "against", "engine", "max |dP|", "p99", "mean", "|dlogit|", "flips", "",
         right=("max |dP|", "p99", "mean", "|dlogit|", "flips"),
     )  # fmt: skip
     for c in certificate.comparisons:
         table.add_row(
-            "original" if c.reference.endswith(ORIGINAL) else _short(c.reference),
+            "original" if c.to_original else _short(c.reference),
             _short(c.engine),
             *(f"{value:.1e}" for value in (c.max_p, c.p99_p, c.mean_p, c.max_logit)),
             f"{c.flips}/{c.images}",
@@ -227,7 +236,7 @@ def print_certificate(certificate: Certificate, as_json: bool) -> None:
         )
     out.print(f"certificate on {certificate.samples}")
     out.print(table)
-    if any(c.engine.endswith(" rounded") for c in certificate.comparisons):
+    if any(c.kind == "fp16 rounded" for c in certificate.comparisons):
         out.print("(rounded: as a GPU computes it, every result rounded to half precision)")
     for b in certificate.batches:
         sizes = ", ".join(map(str, b.sizes))

@@ -88,7 +88,7 @@ def _torch_gradients(
 
 def _fake_logit(head: Head, logits: Any) -> Any:
     """Log-odds of fake of one frame, from a tensor [1, 1] or [1, 2] before the activation."""
-    if head.says is not None:
+    if head.outputs == 1:
         return logits[0, 0] if head.says == "fake" else -logits[0, 0]
     assert head.fake_index is not None, "settled when the original was loaded"
     return logits[0, head.fake_index] - logits[0, 1 - head.fake_index]

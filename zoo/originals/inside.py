@@ -8,6 +8,7 @@ from runtime.engine_info import EngineInfo
 from runtime.errors import EngineError
 from zoo.catalog import find_card
 from zoo.originals.original import Original, load_original
+from zoo.recipe import recipe_of_engine
 
 
 def load_original_of(engine: Path, info: EngineInfo, weights: str | None) -> Original:
@@ -29,12 +30,12 @@ def load_original_of(engine: Path, info: EngineInfo, weights: str | None) -> Ori
             f"{inside.file}, sha256 {inside.sha256}",
             f"--weights PATH/TO/{inside.file}",
         )
+    card = find_card(info.network)
     original = load_original(
-        find_card(info.network),
+        card,
         weights or inside.name,
         seed=inside.seed or 0,
-        fake_index=info.fake_index,
-        like=inside.like,
+        recipe=recipe_of_engine(card, info),
     )
     if original.weights.sha256 != inside.sha256:
         raise EngineError(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import WeightsError
-from runtime.files import snapshot
+from runtime.files import Snapshot
 from runtime.text import printable
 from weights.hdf5 import HDF5_MAGIC, ZIP_MAGIC, Hdf5Content, read_hdf5
 from weights.recognise import recognise
@@ -45,7 +45,6 @@ class KerasFile:
 
     Attributes:
         path: of the file, for messages.
-        sha256: of the bytes that were read.
         layers: those that have arrays.
         config: the network as Keras describes it, where the file carries one.
         training: what it was compiled with, likewise.
@@ -53,48 +52,45 @@ class KerasFile:
     """
 
     path: Path
-    sha256: str
     layers: tuple[LayerArrays, ...]
     config: dict[str, Any] | None
     training: dict[str, Any]
     content: Hdf5Content
 
 
-def read_keras_file(path: Path) -> KerasFile:
+def read_keras_file(source: Snapshot) -> KerasFile:
     """Read every array of a Keras file.
+
+    Args:
+        source: its bytes.
 
     Raises:
         WeightsError: not a Keras file (the message says what it looks like), truncated or
             damaged, or it refers to other files.
         MissingPackageError: h5py is not installed.
     """
-    with snapshot(path, error=WeightsError) as source:
-        with source.open() as file:
-            magic = file.read(len(HDF5_MAGIC))
-        if not magic.startswith((HDF5_MAGIC, ZIP_MAGIC)):
-            raise _no_keras(path, f"it looks like {recognise(source).what}")
-        content = read_hdf5(source)
-        root = "model_weights" if "model_weights" in content.groups else ""
-        if "layer_names" in content.groups[root] or "layer_names0" in content.groups[root]:
-            layers = tuple(_keras2_layers(path, content, root))
-        elif _under(root, "layers") in content.groups:
-            layers = tuple(_keras3_layers(content, _under(root, "layers")))
-        else:
-            raise _no_keras(path, f"it looks like {recognise(source).what}")
-        config = None if content.config is None else _json(path, content.config)
-        training = content.groups[""].get("training_config")
-        if content.archive:
-            compiled = (config or {}).get("compile_config")
-        else:
-            compiled = _json(path, training) if isinstance(training, str) else None
-        return KerasFile(
-            path,
-            source.sha256,
-            layers,
-            config,
-            compiled if isinstance(compiled, dict) else {},
-            content,
-        )
+    path = source.path
+    with source.open() as file:
+        magic = file.read(len(HDF5_MAGIC))
+    if not magic.startswith((HDF5_MAGIC, ZIP_MAGIC)):
+        raise _no_keras(path, f"it looks like {recognise(source).what}")
+    content = read_hdf5(source)
+    root = "model_weights" if "model_weights" in content.groups else ""
+    if "layer_names" in content.groups[root] or "layer_names0" in content.groups[root]:
+        layers = tuple(_keras2_layers(path, content, root))
+    elif _under(root, "layers") in content.groups:
+        layers = tuple(_keras3_layers(content, _under(root, "layers")))
+    else:
+        raise _no_keras(path, f"it looks like {recognise(source).what}")
+    config = None if content.config is None else _json(path, content.config)
+    training = content.groups[""].get("training_config")
+    if content.archive:
+        compiled = (config or {}).get("compile_config")
+    else:
+        compiled = _json(path, training) if isinstance(training, str) else None
+    if not isinstance(compiled, dict):
+        compiled = {}
+    return KerasFile(path, layers, config, compiled, content)
 
 
 def as_float32(path: Path, name: str, array: NDArray[Any]) -> tuple[NDArray[np.float32], str]:

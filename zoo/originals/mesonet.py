@@ -85,14 +85,12 @@ def build_mesoinception4(height: int, width: int) -> Any:
 
 
 def _load(
-    card: ModelCard,
-    choice: WeightsChoice,
-    build: Callable[[int, int], Any],
-    fake_index: int | None,
+    card: ModelCard, choice: WeightsChoice, build: Callable[[int, int], Any]
 ) -> KerasOriginal:
-    if choice.path is not None:
-        return open_file(card, choice, build, fake_index)
-    size = (card.preprocessing.height, card.preprocessing.width)
+    if choice.file is not None:
+        return open_file(card, choice, build)
+    how = choice.resolve(card).preprocessing
+    size = (how.height, how.width)
     import_keras().utils.set_random_seed(choice.seed)
     model = build(*size)
     original = KerasOriginal(card, choice, model)
@@ -100,16 +98,17 @@ def _load(
     return original
 
 
-def meso4(card: ModelCard, choice: WeightsChoice, fake_index: int | None) -> KerasOriginal:
+def meso4(card: ModelCard, choice: WeightsChoice) -> KerasOriginal:
     """Meso4 with its weights; see `zoo.originals.load_original`.
 
     Which activation follows the convolutions is in no array: of a file of arrays alone the
     card says it, or that of the weights that the file is like.
     """
-    activation: Activation = choice.recipe.activation if choice.recipe else "relu"
-    return _load(card, choice, lambda h, w: build_meso4(h, w, activation), fake_index)
+    published = choice.card or choice.like
+    activation: Activation = published.activation if published else "relu"
+    return _load(card, choice, lambda h, w: build_meso4(h, w, activation))
 
 
-def mesoinception4(card: ModelCard, choice: WeightsChoice, fake_index: int | None) -> KerasOriginal:
+def mesoinception4(card: ModelCard, choice: WeightsChoice) -> KerasOriginal:
     """MesoInception4 with its weights; see `zoo.originals.load_original`."""
-    return _load(card, choice, build_mesoinception4, fake_index)
+    return _load(card, choice, build_mesoinception4)
