@@ -129,16 +129,14 @@ def test_a_whole_file_says_its_own_size_and_scaling(rescaled, tmp_path):
     """Built for small images and for 0..255, it is no network of 299 x 299 and -1..1."""
     keras = import_keras()
     model = load_original(SMALL, "random").module
-    values = SMALL_FRAMES.astype(np.float32)
     if rescaled:
         inputs = keras.Input((75, 75, 3))
         x = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
         model = keras.Model(inputs, model(x))
-    else:
-        values = values / np.float32(127.5) - np.float32(1)
     model.save(tmp_path / "small.keras")
-    due = keras.saving.load_model(tmp_path / "small.keras").predict_on_batch(values)
     theirs = load_original(CARD, str(tmp_path / "small.keras"), said=Said(fake_index=0))
+    values = SMALL_FRAMES.astype(np.float32) if rescaled else theirs.normalise(SMALL_FRAMES)
+    due = keras.saving.load_model(tmp_path / "small.keras").predict_on_batch(values)
     assert (theirs.preprocessing.height, theirs.preprocessing.width) == (75, 75)
     assert "its own input size is 75 x 75 (InceptionResNetV2: 299 x 299)" in theirs.weights.source
     assert "differs from" not in theirs.weights.source

@@ -15,8 +15,6 @@ _FOLLOWERS = {
     "MaxPooling2D": "pooling",
     "AveragePooling2D": "pooling",
 }
-#: Said apart, see `keras_whole`.
-_SCALERS = {"Rescaling", "Normalization"}
 _WORDS = {"dilation_rate": "dilation", "kernel_size": "kernel", "pool_size": "size"}
 
 
@@ -52,8 +50,8 @@ def differences(own: Any, card: Any, title: str) -> list[str]:
 
 
 def _kinds(mine: list[Step], theirs: list[Step], title: str) -> Iterator[str]:
-    own = Counter(s.kind for s in mine if s.kind not in (ACTIVATION, *_SCALERS))
-    due = Counter(s.kind for s in theirs if s.kind not in (ACTIVATION, *_SCALERS))
+    own = Counter(s.kind for s in mine if s.kind != ACTIVATION)
+    due = Counter(s.kind for s in theirs if s.kind != ACTIVATION)
     for kind in sorted({*own, *due}):
         if own[kind] != due[kind]:
             yield f"{own[kind] or 'no'} {kind} ({title}: {due[kind] or 'none'})"
@@ -63,7 +61,7 @@ def _facts(steps: list[Step]) -> dict[str, Counter[str]]:
     """The values of every setting of every kind of layer."""
     found: dict[str, Counter[str]] = {}
     for step in steps:
-        for name, value in step.facts if step.kind not in (ACTIVATION, *_SCALERS) else ():
+        for name, value in step.facts if step.kind != ACTIVATION else ():
             found.setdefault(f"{step.kind} {_WORDS.get(name, name)}", Counter())[value] += 1
     return found
 
