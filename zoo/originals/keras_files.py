@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from runtime.recipe import Head
-from zoo.card import ModelCard
+from runtime.engine_info import Preprocessing
+from runtime.errors import WeightsError
+from runtime.text import printable
+from zoo.card import Head, ModelCard
 from zoo.originals.keras_arrays import KerasFile, read_keras_file
 from zoo.originals.keras_differences import convolutions, differences
-from zoo.originals.keras_original import KerasOriginal
+from zoo.originals.keras_original import KerasOriginal, load_strictly
 from zoo.originals.keras_whole import Whole, open_whole
 from zoo.originals.original import WeightsChoice
 from zoo.originals.other_network import not_this_network
@@ -30,15 +32,17 @@ def open_file(
         build: the card's network for a height and width.
 
     Raises:
-        WeightsError: it is of another network, or cannot be exported as it is.
+        WeightsError: it is of another network, or cannot be exported as it is; or nothing
+            says what of its output is "fake".
     """
     assert choice.file is not None
     file = read_keras_file(choice.file)
     if file.config is None:
-        how = choice.resolve(card).preprocessing
-        original = KerasOriginal(card, choice, build(how.height, how.width))
-        original.load_weights(file)
-        return original
+        how = choice.frame(card)
+        model = build(how.height, how.width)
+        _check_frame(card, file, how, model)
+        notes = load_strictly(model, file, card.title)
+        return KerasOriginal(card, choice, model, told=FileTold(notes=tuple(notes)))
     whole = open_whole(file)
     size = (card.preprocessing.height, card.preprocessing.width)
     ours = build(*size)
@@ -53,11 +57,27 @@ def open_file(
     return KerasOriginal(card, choice, whole.model, told=told)
 
 
+def _check_frame(card: ModelCard, file: KerasFile, how: Preprocessing, model: Any) -> None:
+    """Behind a Flatten the size of a frame decides how many numbers a dense layer takes."""
+    usual = card.preprocessing
+    if (how.height, how.width) == (usual.height, usual.width):
+        return
+    takes = [w.shape for layer in model.layers for w in layer.weights if len(w.shape) == 2]
+    given = [a.shape for layer in file.layers for a in layer.arrays if a.ndim == 2]
+    if takes and given and takes[0][1:] == given[0][1:] and takes[0] != given[0]:
+        raise WeightsError(
+            f"{printable(file.path)} is not of frames of {how.height} x {how.width}",
+            f"its first dense layer takes {given[0][0]:,} numbers; frames of that size give"
+            f" {takes[0][0]:,}",
+            f"leave --size out for the usual {usual.height} x {usual.width}, or give its own",
+        )
+
+
 def _same_network(card: ModelCard, file: KerasFile, whole: Whole, ours: Any) -> None:
     """What bears a network's name has its convolutions, all of them and no other."""
     mine, due = convolutions(whole.model), convolutions(ours)
     if mine != due:
-        wrong = f"its convolutions are {len(mine)}, {card.title} has {len(due)}"
+        wrong = f"it describes {len(mine)} convolutions, {card.title} has {len(due)}"
         if len(mine) == len(due):
             own = next(m for m, d in zip(mine, due, strict=True) if m != d)
             wrong = f"its convolutions are others (one is a {own})"

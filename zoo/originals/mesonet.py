@@ -85,7 +85,9 @@ def build_mesoinception4(height: int, width: int) -> Any:
 
 
 def _load(
-    card: ModelCard, choice: WeightsChoice, build: Callable[[int, int], Any]
+    card: ModelCard,
+    choice: WeightsChoice,
+    build: Callable[[int, int], Any],
 ) -> KerasOriginal:
     if choice.file is not None:
         return open_file(card, choice, build)
@@ -105,7 +107,7 @@ def meso4(card: ModelCard, choice: WeightsChoice) -> KerasOriginal:
     card says it, or that of the weights that the file is like.
     """
     published = choice.card or choice.like
-    activation: Activation = published.activation if published else "relu"
+    activation: Activation = "relu" if published is None else published.activation
     return _load(card, choice, lambda h, w: build_meso4(h, w, activation))
 
 

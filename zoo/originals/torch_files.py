@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import warnings
 import zipfile
 from typing import Any
 
@@ -95,7 +96,8 @@ def _read_pickle(source: Snapshot) -> Any:
     torch = import_torch()
     in_zip = _check_pickle(source)
     try:
-        with torch.serialization.safe_globals(_plain_data()):
+        with torch.serialization.safe_globals(_plain_data()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are of torch's own making, for its developers
             # Only torch's zip format can be mapped.
             return torch.load(source.name, map_location="cpu", weights_only=True, mmap=in_zip)
     except MemoryError:
@@ -190,7 +192,7 @@ def _code(source: Snapshot, name: str) -> WeightsError:
 
 
 def _foreign(source: Snapshot, why: str) -> WeightsError:
-    looks = recognise(source.path).what
+    looks = recognise(source).what
     return WeightsError(
         f"{source.path} cannot be read as a PyTorch checkpoint",
         f"it looks like {looks}" + (f" ({why})" if why else ""),

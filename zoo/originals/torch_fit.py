@@ -171,7 +171,7 @@ def refuse_misfits(checkpoint: Checkpoint, due: Due, left_out: tuple[str, ...]) 
 
 
 def _looks(checkpoint: Checkpoint) -> str:
-    return recognise(checkpoint.path).what
+    return recognise(checkpoint.source).what
 
 
 def is_counter(name: str) -> bool:
