@@ -229,3 +229,41 @@ def test_a_network_inside_the_network_is_taken_apart(tmp_path):
         original = exported(tmp_path / name)
         assert "differs" not in original.weights.source
         assert not any(hasattr(layer, "layers") for layer in original.module.layers)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("network", "name", "said"),
+    [
+        ("meso4", "users/yiercodee_sequential.h5", "dense layers: ReLU (Meso4: LeakyReLU"),
+        ("meso4", "users/sambitb_functional.h5", "normalisation then activation then pooling"),
+        ("mesoinception4", "users/nviable_MesoInception-f2f.best_2.h5", ""),
+        ("meso4", "model1_18epochs_valacc0.9252.hdf5", ""),
+    ],
+)
+def test_files_that_people_published_are_exported_as_keras_reads_them(
+    network, name, said, weights_dir
+):
+    path = weights_dir / name
+    original = load_original(find_card(network), str(path))
+    assert said in original.weights.source
+    assert ("differs from" in original.weights.source) == bool(said)
+    frames = seeded_frames(4, 256, 256, 3)
+    theirs = keras.saving.load_model(path, compile=False)
+    due = 1 - theirs.predict_on_batch(original.normalise(frames))[:, 0]
+    np.testing.assert_allclose(original.scores(frames).fake, due, atol=1e-6)
+    np.testing.assert_allclose(engine_of(original)(frames), due, atol=1e-5)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("umit_custom_layers.keras", ("SEBlock", "SelfAttention", "2 inputs", "[30, 105]")),
+        ("daksh_sequence.keras", ("LSTM", "2 inputs", "[20, 2048]")),
+    ],
+)
+def test_files_that_people_published_are_refused_by_name(name, said, weights_dir):
+    with pytest.raises(WeightsError) as caught:
+        load_original(CARD, str(weights_dir / "users" / name))
+    assert all(word in caught.value.why for word in said)
