@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -229,6 +230,31 @@ def test_a_network_inside_the_network_is_taken_apart(tmp_path):
         original = exported(tmp_path / name)
         assert "differs" not in original.weights.source
         assert not any(hasattr(layer, "layers") for layer in original.module.layers)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ({}, ""),
+        ({"pool": layers.AveragePooling2D}, "4 average_pooling2d (Meso4: none)"),
+        ({"norm_first": True}, "an activation behind a normalisation (Meso4: before it)"),
+    ],
+    ids=["none", "average pooling", "normalisation first"],
+)
+def test_arrays_alone_may_tell_by_their_names_that_they_are_of_another_network(
+    what, said, tmp_path
+):
+    """Keras 2's layout lists all layers, by their classes' names."""
+    path = tmp_path / "theirs.h5"
+    meso4(**what, side=256).save(path)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["model_config"]
+    if not said:
+        load_original(CARD, str(path))
+        return
+    with pytest.raises(WeightsError, match="of another network than Meso4") as caught:
+        load_original(CARD, str(path))
+    assert said in caught.value.why
 
 
 @pytest.mark.weights

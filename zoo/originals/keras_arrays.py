@@ -48,6 +48,8 @@ class KerasFile:
         layers: those that have arrays.
         config: the network as Keras describes it, where the file carries one.
         training: what it was compiled with, likewise.
+        names: of all its layers in order, those without arrays too; Keras 2's layout alone
+            has them.
         content: all of its HDF5.
     """
 
@@ -55,6 +57,7 @@ class KerasFile:
     layers: tuple[LayerArrays, ...]
     config: dict[str, Any] | None
     training: dict[str, Any]
+    names: tuple[str, ...]
     content: Hdf5Content
 
 
@@ -90,7 +93,8 @@ def read_keras_file(source: Snapshot) -> KerasFile:
         compiled = _json(path, training) if isinstance(training, str) else None
     if not isinstance(compiled, dict):
         compiled = {}
-    return KerasFile(path, layers, config, compiled, content)
+    names = tuple(_names(content.groups[root], "layer_names"))
+    return KerasFile(path, layers, config, compiled, names, content)
 
 
 def as_float32(path: Path, name: str, array: NDArray[Any]) -> tuple[NDArray[np.float32], str]:

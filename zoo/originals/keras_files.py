@@ -10,7 +10,7 @@ from runtime.errors import WeightsError
 from runtime.text import printable
 from zoo.card import Head, ModelCard
 from zoo.originals.keras_arrays import KerasFile, read_keras_file
-from zoo.originals.keras_differences import convolutions, differences
+from zoo.originals.keras_differences import convolutions, differences, named_otherwise
 from zoo.originals.keras_original import KerasOriginal, load_strictly
 from zoo.originals.keras_whole import Whole, open_whole
 from zoo.originals.original import WeightsChoice
@@ -42,6 +42,12 @@ def open_file(
         model = build(how.height, how.width)
         _check_frame(card, file, how, model)
         notes = load_strictly(model, file, card.title)
+        if wrong := named_otherwise(file.names, model, card.title):
+            raise WeightsError(
+                f"{printable(file.path)} is of another network than {card.title}",
+                f"its arrays would fit, but its layers are named {printable('; '.join(wrong))}",
+                "save the whole model (model.save), which is exported as it is",
+            )
         return KerasOriginal(card, choice, model, told=FileTold(notes=tuple(notes)))
     whole = open_whole(file)
     size = (card.preprocessing.height, card.preprocessing.width)
