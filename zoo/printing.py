@@ -202,10 +202,10 @@ def print_export(result: ExportResult, as_json: bool) -> None:
 
 def print_assumptions(recipe: Recipe) -> None:
     """How pixels go in and what comes out, and who said so."""
-    table = _table("assumed", "", "said by")
     for line in assumptions(recipe):
-        table.add_row(line.what, escape(line.is_), escape(line.by))
-    out.print(table)
+        out.print(
+            f"{line.what:<7} {escape(line.is_)}  [dim]({escape(line.by)})[/dim]", soft_wrap=True
+        )
 
 
 def _size(path: Path) -> str:

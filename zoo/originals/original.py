@@ -245,8 +245,6 @@ def choose_weights(
             f"zoo show {card.name}",
         )
     file = snapshot(path, error=WeightsError)
-    if not file.size:
-        raise WeightsError(f"{path} is empty", "it has 0 bytes", "fetch or copy it again")
     info = WeightsInfo(
         "custom",
         trained=True,
