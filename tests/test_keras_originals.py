@@ -321,7 +321,7 @@ def test_a_pickle_that_runs_code_is_named_and_not_run(tmp_path):
 
 
 def test_code_in_a_keras_file_is_not_run(tmp_path):
-    """A Lambda layer is a function in the file; its arrays are read, and nothing else."""
+    """A Lambda layer is a function in the file, which nobody here can judge."""
     keras = import_keras()
     mark, path = tmp_path / "it_ran", tmp_path / "lambda.keras"
     place = str(mark)
@@ -329,7 +329,7 @@ def test_code_in_a_keras_file_is_not_run(tmp_path):
     plain = build_meso4(256, 256)
     keras.Model(plain.input, trap(plain.output)).save(path)
     mark.unlink()  # it ran when the model was built
-    load_original(find_card("meso4"), str(path))
+    assert "Lambda is a function in the file" in refused(path).why
     assert not mark.exists()
     keras.saving.load_model(path, safe_mode=False)  # run on purpose: it is no dud
     assert mark.exists()

@@ -71,11 +71,7 @@ def read_keras_file(source: Snapshot) -> KerasFile:
         magic = file.read(len(HDF5_MAGIC))
     if not magic.startswith((HDF5_MAGIC, ZIP_MAGIC)):
         raise _no_keras(path, f"it looks like {recognise(source).what}")
-    try:
-        content = read_hdf5(source)
-    except WeightsError as error:
-        looks = f"it looks like {recognise(source).what}"
-        raise WeightsError(error.what, looks, error.todo) from None
+    content = read_hdf5(source)
     root = "model_weights" if "model_weights" in content.groups else ""
     if "layer_names" in content.groups[root] or "layer_names0" in content.groups[root]:
         layers = tuple(_keras2_layers(path, content, root))

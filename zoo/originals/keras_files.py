@@ -77,7 +77,7 @@ def _same_network(card: ModelCard, file: KerasFile, whole: Whole, ours: Any) -> 
     """What bears a network's name has its convolutions, all of them and no other."""
     mine, due = convolutions(whole.model), convolutions(ours)
     if mine != due:
-        wrong = f"it describes {len(mine)} convolutions, {card.title} has {len(due)}"
+        wrong = f"its convolutions are {len(mine)}, {card.title} has {len(due)}"
         if len(mine) == len(due):
             own = next(m for m, d in zip(mine, due, strict=True) if m != d)
             wrong = f"its convolutions are others (one is a {own})"
