@@ -39,6 +39,7 @@ from export.staging import publish, staging
 from runtime.detector import Detector
 from runtime.engine_info import EngineInfo, Preprocessing, file_sha256
 from runtime.errors import ImageError, ZooError
+from runtime.terminal import tell
 from zoo.card import Head, ModelCard, WeightsCard
 from zoo.catalog import CARDS
 from zoo.originals import Scores
@@ -293,13 +294,13 @@ def main() -> None:
             publish(folder, arguments.out, [NAME])
     except ZooError as error:
         sys.exit(f"error: {error}")
-    print(validation_table(results))
+    tell(validation_table(results))
     if not results["passed"]:
         raise SystemExit(1)
 
 
 def _log(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    tell(text, error=True)
 
 
 if __name__ == "__main__":

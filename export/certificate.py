@@ -8,6 +8,7 @@ never as passed.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
@@ -302,7 +303,13 @@ class Certificate:
             f"{check.engine}: {failure}" for check in self._checks for failure in check.failures
         ]
         if self.spread < 1e-3:
-            found.append("the original says the same of every frame: nothing was shown")
+            # Not by exp, which overflows: a dead network may be certain.
+            low, high = ((1 + math.tanh(z / 2)) / 2 for z in (self.lowest, self.highest))
+            found.append(
+                f"the original answers alike whatever it sees: P(fake) {low:.4f} to {high:.4f} on"
+                f" {self.samples}. It tells nothing apart, so nothing could be shown; use weights"
+                " that do, or --images with other faces"
+            )
         return found
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+from export import steps
 from export.certificate import FP16_MARGIN, Certificate, bar_for, compare, tightened
 from export.certify import certify, emulated_scores
 from export.contract import apply_contract
@@ -22,6 +23,7 @@ from export.plan import BuilderName, build_plan
 from export.rewrite import Applied, rewrite
 from export.samples import Samples, default_samples, read_samples
 from export.staging import publish, staging
+from export.steps import steps_of
 from runtime.batch import BatchProfile
 from runtime.build_progress import Progress
 from runtime.engine_info import METADATA_KEY, Artefact, Builder, EngineInfo, file_sha256
@@ -77,7 +79,9 @@ class ExportRequest:
         default = self.card.default_weights
         if self.weights is None or (default is not None and self.weights == default.name):
             return self.card.name
-        return f"{self.card.name}-{Path(str(self.weights)).stem}"
+        own = Path(str(self.weights)).stem
+        # This ending is an engine's in half precision, whose sidecar has none.
+        return f"{self.card.name}-{own.removesuffix('.fp16')}"
 
     @property
     def files(self) -> list[str]:
@@ -128,8 +132,11 @@ def export_network(
 
     seconds: dict[str, float] = {}
 
+    planned = [step.title for step in steps_of(request)]
+
     @contextmanager
     def step(title: str) -> Iterator[None]:
+        assert title == planned[len(seconds)], "a dry run tells these steps in this order"
         report(title, None)
         start = perf_counter()
         yield
@@ -141,7 +148,7 @@ def export_network(
 
     stem = request.stem
     with staging(request.out, stem) as folder:
-        with step("load the original"):
+        with step(steps.LOAD):
             original = load_original(
                 request.card,
                 request.weights,
@@ -151,19 +158,19 @@ def export_network(
             )
         info = _describe(original)
         samples = _samples(request, original)
-        with step("score with the original"):
+        with step(steps.SCORE):
             reference = original.scores(samples.frames)
         paths = {"fp32": folder / f"{stem}.onnx", "fp16": folder / f"{stem}.fp16.onnx"}
-        with step("convert to ONNX"):
+        with step(steps.CONVERT):
             plain = to_plain_onnx(original)
         original.release()
-        with step("contract and exact rewrites"):
+        with step(steps.REWRITE):
             graph, rewrites = rewrite(_with_contract(plain, original))
             del plain
             _save(onnx, graph, paths["fp32"], info)
         kept: dict[str, str] = {}
         if request.fp16:
-            with step("half precision"):
+            with step(steps.HALF):
                 half, kept = to_verified_half(
                     graph, _judge(reference, samples, info.weights.trained), _log.info
                 )
@@ -172,7 +179,7 @@ def export_network(
         del graph
         source = "fp16" if request.fp16 else "fp32"
         if request.builder != "none":
-            with step("build the plan"):
+            with step(steps.BUILD):
                 built = build_plan(
                     paths[source],
                     builder=request.builder,
@@ -197,7 +204,7 @@ def export_network(
             )
         info = replace(info, artefacts=_artefacts(folder, request, source))
         (folder / f"{stem}.json").write_text(info.to_json(), "utf-8")
-        with step("certificate"):
+        with step(steps.CERTIFY):
             certificate = certify(reference, folder, info, samples)
         info = replace(info, certificate=certificate.to_dict())
         (folder / f"{stem}.json").write_text(info.to_json(), "utf-8")

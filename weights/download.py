@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urldefrag
 
+from runtime.terminal import make_console, tell
 from weights.manifest import Entry
 
 #: To connect, and between two reads, in seconds.
@@ -134,12 +135,11 @@ class ResumingDownloader:
         return True
 
     def _write(self, answer: Any, start: int) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
         size = self.due.transfer_bytes
         columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        console = Console(stderr=True, quiet=not sys.stderr.isatty())
+        console = make_console(error=True, quiet=not sys.stderr.isatty())
         have = start
         with (
             Progress(*columns, console=console) as bar,
@@ -209,7 +209,7 @@ def _alone(lock: Path, what: str) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                print(f"waiting for another download of {what}", file=sys.stderr)
+                tell(f"waiting for another download of {what}", error=True)
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             if _is_still(descriptor, lock):
                 try:

@@ -29,6 +29,8 @@ MOST_STEPS = 300_000
 _KEY_STEPS = 100
 #: Offset, sizes and strides of a tensor; torch has at most 64 axes.
 _MOST_NUMBERS = 1 + 2 * 64
+#: Bytes that are read; what a few in an archive unpack to may have no end.
+_MOST_BYTES = 64 << 20
 
 #: What a checkpoint of tensors, options and metrics names. All of it builds data, and
 #: loaders that run nothing accept it; any other name is code.
@@ -154,9 +156,10 @@ class _TooLongError(Exception):
 def follow(stream: IO[bytes]) -> Pickled:
     """Follow the pickles of a stream. Never raises for what is in them."""
     found = Pickled()
+    limited: Any = _Limited(stream)
     for _ in range(_MOST_PICKLES):
         try:
-            found.values.append(_Follower(found).follow(stream))
+            found.values.append(_Follower(found).follow(limited))
         except Exception:  # a damaged pickle fails in many ways; what came before still tells
             found.whole = False
             break
@@ -220,6 +223,28 @@ def _rebuilt(value: Any) -> tuple[str, tuple[Any, ...]] | None:
     return (function.name, arguments) if _REBUILT.fullmatch(function.name) else None
 
 
+class _Limited:
+    """The part of a stream that is read, as `pickletools` reads it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._left = _MOST_BYTES
+
+    def read(self, count: int) -> bytes:
+        """See `io.BufferedIOBase.read`."""
+        return self._taken(self._stream.read(min(count, self._left + 1)))
+
+    def readline(self) -> bytes:
+        """See `io.IOBase.readline`."""
+        return self._taken(self._stream.readline(self._left + 1))
+
+    def _taken(self, part: bytes) -> bytes:
+        self._left -= len(part)
+        if self._left < 0:
+            raise ValueError("too long")
+        return part
+
+
 class _Follower:
     """One pickle: a stack, a memo, and placeholders for all that would be called."""
 
@@ -228,7 +253,7 @@ class _Follower:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def follow(self, stream: IO[bytes]) -> Any:
+    def follow(self, stream: Any) -> Any:
         for opcode, argument, _ in pickletools.genops(stream):
             self.found.spend(1)
             if opcode.name == "STOP":

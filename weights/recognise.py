@@ -12,13 +12,14 @@ import json
 import os
 import unicodedata
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from runtime.errors import MissingPackageError, ZooError
 from runtime.files import Snapshot, open_regular, snapshot
+from runtime.text import printable
 from weights import hdf5, networks, pickles
 from weights.networks import Shape
 
@@ -44,8 +45,10 @@ _MAGIC = (
 )
 #: Endings of the names of parameters and buffers in a state dict.
 _PARAMETERS = (".weight", ".bias", ".running_mean", ".running_var", ".num_batches_tracked")
-#: More of a header, pickle or embedded file than this is not looked into.
-_MOST_BYTES = 512 << 20
+#: More of a safetensors header is not looked into; real ones have a few megabytes at most.
+_MOST_HEADER = 16 << 20
+#: An ONNX model has a field for each of its opsets, functions and notes.
+_MOST_FIELDS = 10_000
 #: Fields of an ONNX ModelProto, with their wire types.
 _ONNX_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
 
@@ -85,6 +88,8 @@ def recognise(source: Path | Snapshot) -> Recognised:
     except (OSError, ZooError) as error:
         why = error.why or "there is none" if isinstance(error, ZooError) else error.strerror
         return Recognised("missing", f"nothing that can be read ({why})")
+    except Exception:  # it is asked while another error is told, and must not hide that one
+        return Recognised("unknown", "a damaged file")
 
 
 def _recognise(source: Path | Snapshot, file: IO[bytes], head: bytes) -> Recognised:
@@ -133,10 +138,12 @@ def _hdf5(source: Path | Snapshot, kind: str = "hdf5", what: str = "HDF5") -> Re
     shapes = [shape for shape in arrays.values() if shape]
     network = networks.by_shapes(shapes)
     if network:
-        return Recognised(kind, f"{what} with the weights of {network} (Keras)", arrays, network)
+        words = f"{what} with the weights of {network} (Keras)"
+        return Recognised(kind, words, arrays, network)
     kernels = [list(shape) for shape in shapes if len(shape) == 4]
     of = f", {len(kernels)} of them convolutions from {kernels[0]} on" if kernels else ""
-    return Recognised(kind, f"{what} with {len(arrays)} arrays of an unknown network{of}", arrays)
+    words = f"{what} with {len(arrays)} arrays of an unknown network{of}"
+    return Recognised(kind, words, arrays)
 
 
 def _archive(source: Path | Snapshot, file: IO[bytes]) -> Recognised:
@@ -148,7 +155,7 @@ def _archive(source: Path | Snapshot, file: IO[bytes]) -> Recognised:
                 scripts = tuple(n for n in members if n.endswith(".py"))
                 what = "a TorchScript archive (a program, not only weights)"
                 return Recognised("torchscript", what, code=scripts or ("TorchScript",))
-            if pickled and members[pickled[0]].file_size <= _MOST_BYTES:
+            if pickled:
                 with archive.open(pickled[0]) as member:
                     found = pickles.follow(member)
                 return _checkpoint(found, "torch", "a PyTorch checkpoint")
@@ -167,9 +174,9 @@ def _checkpoint(found: pickles.Pickled, kind: str, what: str) -> Recognised:
         (text for text in found.texts if text.endswith(_PARAMETERS)), ()
     )
     if not found.whole:
-        what = f"{what}, truncated or damaged,"
+        what = f"{what}, truncated, damaged or too long,"
     if found.code:
-        shown = ", ".join(found.code[:3]) + (", ..." if len(found.code) > 3 else "")
+        shown = _names(found.code)
         network = networks.by_names(arrays)
         return Recognised(kind, f"{what} that imports {shown}", arrays, network, found.code)
     return _state_dict(kind, what, arrays)
@@ -181,16 +188,21 @@ def _state_dict(kind: str, what: str, arrays: Mapping[str, Shape]) -> Recognised
         return Recognised(kind, f"{what} with the parameters of {network}", arrays, network)
     if not arrays:
         return Recognised(kind, f"{what} without parameters")
-    first = ", ".join(list(arrays)[:3])
-    many = f"{len(arrays)} parameters of an unknown network ({first}, ...)"
+    many = f"{len(arrays)} parameters of an unknown network ({_names(arrays)})"
     return Recognised(kind, f"{what} with {many}", arrays)
+
+
+def _names(names: Collection[str]) -> str:
+    """The first of them, each by its beginning."""
+    first = [printable(name[:100]) for name in list(names)[:3]]
+    return ", ".join([*first, *["..."] * (len(names) > 3)])
 
 
 def _safetensors(file: IO[bytes], head: bytes, size: int) -> Recognised | None:
     length = int.from_bytes(head[:8], "little")
-    if length > _MOST_BYTES:
-        return None
     truncated = Recognised("safetensors", "safetensors, but truncated")
+    if length > _MOST_HEADER:
+        return None
     if 8 + length > size:
         return truncated
     file.seek(8)
@@ -219,7 +231,9 @@ def _onnx(file: IO[bytes], size: int) -> str | None:
     file.seek(0)
     seen: set[int] = set()
     whole = True
-    while whole and file.tell() < size:
+    for _ in range(_MOST_FIELDS):
+        if not whole or file.tell() >= size:
+            break
         key = _varint(file)
         if key is None or _ONNX_FIELDS.get(key >> 3) != key & 7:
             return None

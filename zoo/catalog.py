@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 
 from runtime.engine_info import Preprocessing
 from runtime.errors import ZooError
@@ -257,9 +258,31 @@ def find_card(name: str) -> ModelCard:
     by_name = {card.name: card for card in CARDS}
     if name in by_name:
         return by_name[name]
-    near = difflib.get_close_matches(name, by_name, n=2)
+    near = _nearest(name)
     raise ZooError(
         f"there is no network '{name}'",
         f"did you mean {' or '.join(near)}?" if near else f"the zoo has {', '.join(by_name)}",
         "zoo list",
     )
+
+
+def _nearest(name: str) -> list[str]:
+    """Names that somebody may have meant, by the first way of looking that finds any."""
+    wanted = _plain(name)
+    # One letter or two are in every name, and say nothing of it.
+    part = len(wanted) > 2
+
+    def having(text: Callable[[ModelCard], str], holds: Callable[[str, str], bool]) -> list[str]:
+        return [card.name for card in CARDS if part and holds(_plain(text(card)), wanted)]
+
+    return (
+        having(lambda card: card.name, str.startswith)
+        or having(lambda card: card.name, str.__contains__)
+        # A paper's name for several networks (MesoNet), or a library's (facenet).
+        or having(lambda card: f"{card.title} {card.paper} {card.source}", str.__contains__)
+        or difflib.get_close_matches(name.lower(), [card.name for card in CARDS], n=2)
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())

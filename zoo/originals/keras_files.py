@@ -38,7 +38,7 @@ def open_file(
     assert choice.file is not None
     file = read_keras_file(choice.file)
     if file.config is None:
-        how = choice.frame(card)
+        how = choice.unread(card).preprocessing
         model = build(how.height, how.width)
         _check_frame(card, file, how, model)
         notes = load_strictly(model, file, card.title)

@@ -17,6 +17,7 @@ from runtime.errors import WeightsError
 from runtime.files import Snapshot, snapshot
 from weights.store import locate
 from zoo.card import Head, ModelCard, Normalisation, WeightsCard
+from zoo.originals.first_look import refuse_at_first_look
 from zoo.originals.told import FileTold
 from zoo.recipe import Recipe, Said, resolve
 from zoo.scores import Scores, fake_scores
@@ -65,10 +66,12 @@ class WeightsChoice:
         """
         return self._resolve(card, told, self.said or Said(), self.info.trained)
 
-    def frame(self, card: ModelCard) -> Preprocessing:
-        """How frames are made, where the file does not say: no more is asked for yet."""
-        said = replace(self.said or Said(), says=None, fake_index=None)
-        return self._resolve(card, None, said, trained=False).preprocessing
+    def unread(self, card: ModelCard) -> Recipe:
+        """The same before the file was read: what its output means is not asked for yet."""
+        said = self.said or Said()
+        if self.file is not None:
+            said = replace(said, says=None, fake_index=None)
+        return self._resolve(card, None, said, trained=False)
 
     def _resolve(self, card: ModelCard, told: FileTold | None, said: Said, trained: bool) -> Recipe:
         if self.recipe is not None:
@@ -300,6 +303,8 @@ def load_original(
     choice = choose_weights(
         card, weights, seed=seed, like=like, said=said, recipe=recipe, download=download
     )
+    if choice.file is not None and choice.card is None:
+        refuse_at_first_look(card, choice.file)
     module, _, function = card.original.partition(":")
     build = cast(
         "Callable[[ModelCard, WeightsChoice], Original]",

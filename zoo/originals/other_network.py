@@ -7,6 +7,7 @@ from pathlib import Path
 from runtime.errors import WeightsError
 from runtime.text import printable
 from weights.recognise import recognise
+from zoo.originals.first_look import command_for
 
 
 def not_this_network(path: Path, title: str, wrong: str) -> WeightsError:
@@ -17,13 +18,10 @@ def not_this_network(path: Path, title: str, wrong: str) -> WeightsError:
         title: of the network that was asked for.
         wrong: what does not fit.
     """
-    from zoo.catalog import CARDS
-
     found = recognise(path)
-    card = next((card for card in CARDS if found.network == card.title != title), None)
     todo = "zoo list names the networks; zoo show NAME the weights of one"
     return WeightsError(
         f"{printable(path)} does not fit {title}",
         f"{wrong}. The file looks like {found.what}",
-        f"zoo export {card.name} --weights {printable(path)}" if card else todo,
+        todo if found.network == title else command_for(found, path, todo),
     )
