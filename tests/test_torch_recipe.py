@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 from small_torch import CARD, SmallNet, save  # noqa: E402
 
-from benchmarks.peers.peer import Job, OriginalNetwork  # noqa: E402
+from benchmarks.peers.peer import Job, OriginalNetwork, PeerMissingError  # noqa: E402
 from benchmarks.peers.pytorch import open_peer  # noqa: E402
 from export.verify import verify_engine  # noqa: E402
 from runtime import Detector  # noqa: E402
@@ -202,6 +202,13 @@ def test_a_peer_of_two_outputs_is_opened_by_a_sidecar_of_before() -> None:
         info = EngineInfo("before", "", weights, how, fake_index=1)
         peer = open_peer(Job("torch", "", "r.onnx", info.to_json()))
         assert peer.prepare(FRAMES)().shape == (len(FRAMES), 2)
+
+
+def test_no_other_network_stands_in_for_one_that_a_file_carries() -> None:
+    weights = WeightsInfo("custom", trained=True, file="mine.h5", own_network=True)
+    info = EngineInfo("meso4", "", weights, Preprocessing(*SIDE, "nearest"))
+    with pytest.raises(PeerMissingError, match=r"the network is mine\.h5's own"):
+        OriginalNetwork(info).load()
 
 
 def test_it_is_explained_without_saying_it_again(two: Exported) -> None:

@@ -113,6 +113,7 @@ class Original(ABC):
         self.module = module
         self.recipe = choice.resolve(card, told)
         if told is not None:
+            self.weights = replace(self.weights, own_network=told.own_network)
             self.note(*told.notes)
 
     @property
