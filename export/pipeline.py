@@ -20,9 +20,10 @@ from export.contract import apply_contract
 from export.convert import to_plain_onnx
 from export.keep_fp32 import to_verified_half
 from export.plan import BuilderName, build_plan
+from export.publishing import publish_engines
 from export.rewrite import Applied, rewrite
 from export.samples import Samples, default_samples, read_samples
-from export.staging import publish, staging
+from export.staging import staging
 from export.steps import steps_of
 from runtime.batch import BatchProfile
 from runtime.build_progress import Progress
@@ -207,9 +208,8 @@ def export_network(
         with step(steps.CERTIFY):
             certificate = certify(reference, folder, info, samples)
         info = replace(info, certificate=certificate.to_dict())
-        (folder / f"{stem}.json").write_text(info.to_json(), "utf-8")
         if certificate.passed:
-            publish(folder, request.out, request.files)
+            publish_engines(folder, request.out, request.files, info)
     files = [request.out / name for name in request.files] if certificate.passed else []
     return ExportResult(files, info, certificate, rewrites, seconds)
 

@@ -107,13 +107,15 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
 #: The parts of `zoo` that are the command: they alone reach for the rooms above theirs.
 COMMAND = {"cli", "first_run", "printing", "doctor"}
 COMMANDS = "zoo.commands"
-#: The hierarchy of errors, and what reads and prints texts from outside, are everybody's.
+#: The hierarchy of errors, what reads and prints texts from outside, and locks are everybody's.
 EVERYBODYS = (
     "runtime.errors",
     "runtime.files",
     "runtime.text",
     "runtime.confined",
     "runtime.terminal",
+    "runtime.locks",
+    "runtime.typed_json",
 )
 
 

@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from runtime import Detector
 from runtime.backend_names import RUNS, BackendName
 from runtime.engine_info import EngineInfo
-from runtime.errors import ZooError
+from runtime.errors import EngineRunError, ZooError
 from runtime.faces import FaceFinder, Selection
 from runtime.judge import Judge
 from runtime.text import printable
@@ -27,6 +27,8 @@ from zoo.annotate import annotate, output_paths
 from zoo.inputs import Input, find_inputs
 from zoo.results_file import ResultsFile, mark
 
+#: Counts up where the same scores give other verdicts, so that no resumed file mixes them.
+_RULES = 2
 #: The verdict's part of the work where a copy is drawn as well: every frame of a video is
 #: decoded, drawn and encoded again for it.
 _JUDGED = 0.3
@@ -143,6 +145,9 @@ class DetectRun:
             progress: called with a file and the part of it that is done, 0..1, from
                 several threads.
 
+        Raises:
+            EngineRunError: the engine failed, or gave no scores: that ends the run.
+
         A line has ``path``, ``bytes``, ``modified``, ``run``, what the engine is,
         ``settings``, ``error`` (``None``, or ``what``, ``why`` and ``todo``) and, without
         an error, the fields of `runtime.verdicts.MediaVerdict`.
@@ -204,7 +209,7 @@ class DetectRun:
             verdict = self._verdict(item, lambda part: still(judged * part))
             if self._request.annotate is not None:
                 out = self._copies[item.path]
-                annotate(
+                unheard = annotate(
                     item.path,
                     verdict,
                     out,
@@ -213,6 +218,10 @@ class DetectRun:
                     lambda part: still(judged + (1 - judged) * part),
                 )
                 line["annotated"] = str(out)
+                if unheard:
+                    verdict = replace(verdict, damage=(*verdict.damage, unheard))
+        except EngineRunError:
+            raise  # it would be the same of every file that is left
         except ZooError as error:
             told = {"what": error.what, "why": error.why, "todo": error.todo}
             return {**line, "error": told, "kind": item.kind}
@@ -235,6 +244,7 @@ def _run_name(info: EngineInfo, request: DetectRequest) -> str:
     """Twelve digits that differ where the verdicts may differ."""
     artefact = info.artefacts.get(request.engine.name)
     what = {
+        "rules": _RULES,
         "network": info.network,
         "weights": asdict(info.weights),
         "engine": artefact.sha256 if artefact else request.engine.name,
