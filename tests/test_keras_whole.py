@@ -137,6 +137,7 @@ def test_what_is_changed_in_a_whole_file_is_exported_and_named(change, tmp_path)
         f"the user's file; exported as it is; differs from Meso4: {said}; its own input size is"
         f" {side} x {side} (Meso4: 256 x 256)"
     )
+    assert original.weights.own_network
     theirs = keras.saving.load_model(path, compile=False)
     due = 1 - theirs.predict_on_batch(frames.astype(np.float32) / np.float32(255))[:, 0]
     assert due.std() > 0.01, "a constant output would prove nothing"

@@ -38,7 +38,7 @@ def open_file(
     assert choice.file is not None
     file = read_keras_file(choice.file)
     if file.config is None:
-        how = choice.frame(card)
+        how = choice.unread(card).preprocessing
         model = build(how.height, how.width)
         _check_frame(card, file, how, model)
         notes = load_strictly(model, file, card.title)
@@ -59,7 +59,8 @@ def open_file(
     if (whole.height, whole.width) != size:
         shown = f"{whole.height} x {whole.width}" if whole.height and whole.width else "any"
         notes.append(f"its own input size is {shown} ({card.title}: {size[0]} x {size[1]})")
-    told = FileTold(whole.height, whole.width, Head(whole.kind), whole.scale, tuple(notes))
+    own = bool(differ) or whole.kind != card.head.kind
+    told = FileTold(whole.height, whole.width, Head(whole.kind), whole.scale, own, tuple(notes))
     return KerasOriginal(card, choice, whole.model, told=told)
 
 
