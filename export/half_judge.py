@@ -74,7 +74,8 @@ def spread(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     """At most ``count`` of the frames [N, H, W, 3], evenly spread, first and last among them."""
     if len(frames) <= count:
         return frames
-    return frames[np.linspace(0, len(frames) - 1, count).astype(int)]
+    found: NDArray[np.uint8] = frames[np.linspace(0, len(frames) - 1, count).astype(int)]
+    return found
 
 
 def _plain_bar(trained: bool) -> Bar:
