@@ -33,7 +33,8 @@ _MOST_JUDGED = 48
 #: Frames of a search as they are; every second of them is varied too.
 _SEARCHED = 16
 #: Of the certificate's bar, what the largest errors of a search's result may be: 1.6e-3 in
-#: P(fake), .008 in the logit.
+#: P(fake), .008 in the logit. Measured on 1,210 faces that are not searched on: 2.2e-3 at most
+#: with .08, 3.2e-3 with .125.
 _SEARCH_MARGIN = 0.08
 
 
