@@ -6,8 +6,9 @@ Each set of weights is exported as a user would, without any of these faces. Its
 judges them as a GPU computes it, every result rounded to half (see `export.half_emulation`),
 and is compared with its FP32 graph, which the export's certificate holds within 1e-5 of the
 original. Each set of faces is told in two halves, which have no neighbours in common: what
-holds in one by luck fails in the other. (No node was chosen on these faces. How strict a search is,
-`export.half_judge`, was set with some hundreds of them in view.) Writes ``benchmarks/results/half_precision.json``.
+holds in one by luck fails in the other. (No node was chosen on these faces. How strict a
+search is, `export.half_judge`, was set with some hundreds of them in view.) Writes
+``benchmarks/results/half_precision.json``.
 """
 
 from __future__ import annotations
