@@ -81,7 +81,7 @@ def test_the_command_needs_nothing_but_the_core(tmp_path: Path) -> None:
     engine, other = write(tmp_path, "a.onnx"), write(tmp_path, "another one.onnx")
     words = ["verify", str(engine), "--against", str(other)]
     said = python(
-        f"from zoo.cli import main\nmain({words!r}, standalone_mode=False)",
+        f"from zoo.cli import main\nmain({words!r})",
         blocked=[*FRAMEWORKS, "onnx_ir", "onnxslim", "onnxscript", "matplotlib", "sklearn"],
     )
     assert "passed" in said
