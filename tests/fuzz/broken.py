@@ -73,6 +73,10 @@ def _leaves_files(path: Path) -> None:
     os.close(tempfile.mkstemp(suffix="left")[0])
 
 
+def _keeps_files_open(path: Path) -> None:
+    os.open(path, os.O_RDONLY)
+
+
 def _obeys_the_terminal(path: Path) -> None:
     raise ZooError("it has \x1b[2J in it")
 
@@ -110,7 +114,7 @@ READERS = {
     reader.name: reader
     for reader in map(_reader, (
         _hangs, _hangs_beyond_python, _swells, _swells_for_a_moment, _swells_in_a_child, _raises,
-        _raises_in_a_thread, _crashes, _ends, _runs_code, _runs_ghostscript, _leaks, _leaves_files,
+        _raises_in_a_thread, _crashes, _ends, _runs_code, _runs_ghostscript, _leaks, _keeps_files_open, _leaves_files,
         _obeys_the_terminal, _advises_harm, _says_nothing, _says_too_much, _refuses_all, _sound,
     ))
 }  # fmt: skip

@@ -207,6 +207,11 @@ def of_keras_zip(data: bytes, rng: Random) -> bytes:
     return of_zip(data, rng, {".json": of_json, ".h5": of_hdf5})
 
 
+def of_archive(data: bytes, rng: Random) -> bytes:
+    """A zip archive of anything."""
+    return of_zip(data, rng, {})
+
+
 def of_torch_zip(data: bytes, rng: Random) -> bytes:
     """A checkpoint: mostly its pickle."""
     return of_zip(data, rng, {".pkl": of_pickle})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import queue
@@ -70,7 +71,7 @@ class Row:
 def run(
     jobs: Sequence[tuple[str, int, int]],
     *,
-    module: str = "fuzz.readers",
+    module: str = "readers",
     limits: Limits = Limits(),
     workers: int = 2,
     keep: Path | None = None,
@@ -81,13 +82,14 @@ def run(
 
     Args:
         jobs: reader, number of its first input, how many.
-        module: whose ``READERS`` are meant.
+        module: of this package, whose ``READERS`` are meant.
         limits: of one input.
         workers: processes at once.
         keep: folder for the inputs of findings.
         tell: called with each row that is done.
         file: an input to read instead of the numbered ones.
     """
+    table = importlib.import_module(f".{module}", __package__).READERS
     due: queue.SimpleQueue[tuple[int, tuple[str, int, int]]] = queue.SimpleQueue()
     for item in enumerate(jobs):
         due.put(item)
@@ -102,8 +104,10 @@ def run(
                 except queue.Empty:
                     return
                 row = rows[index] = Row(reader)
+                worker.prepare(table[reader].alone)
                 for number in range(first, first + count):
                     _count(row, worker.read(reader, number, limits, keep, file))
+                _count_descriptors(row)
                 tell(row)
 
     def guarded() -> None:
@@ -142,12 +146,21 @@ def _count(row: Row, found: dict[str, Any]) -> None:
         )
 
 
+def _count_descriptors(row: Row) -> None:
+    """Files that stay open, some at every tenth input or so, are a finding of them all."""
+    if row.descriptors > 16 + row.inputs // 10:
+        what = "descriptors: files stay open"
+        words = f"{row.descriptors} of {row.inputs} inputs"
+        row.findings.append(Finding(row.reader, -1, "all", what, words, None))
+
+
 class _Worker:
     """A process that reads, started again whenever it was lost."""
 
     def __init__(self, module: str) -> None:
         self._module = module
         self._process: subprocess.Popen[bytes] | None = None
+        self._alone = False
 
     def __enter__(self) -> _Worker:
         self._folder = Path(tempfile.mkdtemp(prefix="zoo-fuzz-"))
@@ -156,6 +169,12 @@ class _Worker:
     def __exit__(self, *_: object) -> None:
         self._kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def prepare(self, alone: bool) -> None:
+        """Begin with another reader, in a process of its own where it needs one."""
+        if alone or self._alone:
+            self._kill()
+        self._alone = alone
 
     def read(
         self, reader: str, number: int, limits: Limits, keep: Path | None, file: Path | None
@@ -207,7 +226,7 @@ class _Worker:
         paths = [str(ROOT / "tests"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fuzz.worker", self._module, str(self._folder)],
+            [sys.executable, "-m", "fuzz.worker", f"fuzz.{self._module}", str(self._folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=(self._folder / "log").open("wb"),

@@ -20,7 +20,7 @@ from random import Random
 from typing import IO, Any
 
 from .readers import Reader
-from .seeds import CANARY
+from .seeds import CANARY, Seed
 
 ROOT = Path(__file__).resolve().parents[2]
 #: A way out must not be to open the door.
@@ -33,16 +33,16 @@ _UNSAFE = re.compile(
 _OWNED = "owned"
 
 
-def input_of(reader: Reader, number: int) -> tuple[bytes, str]:
-    """An input and the name of the seed that it was made from."""
-    if number < len(reader.seeds):
-        seed = reader.seeds[number]
-        return seed.make(), seed.name
+def input_of(reader: Reader, number: int) -> Seed:
+    """An input: a seed as it is, or what a mutator made of one."""
+    if number < len(reader.inputs):
+        return reader.inputs[number]
     rng = Random(f"{reader.name} {number}")
     # Those that are large or hostile on their own leave little to find around them.
     pristine = [seed for seed in reader.seeds if not seed.hostile] or list(reader.seeds)
     seed = rng.choice(pristine)
-    return reader.mutate(seed.make(), rng), seed.name
+    content = reader.mutate(seed.make(), rng)
+    return Seed(seed.name, lambda: content, hostile=True)
 
 
 def serve(table: dict[str, Reader], place: Path, answers: IO[str]) -> None:
@@ -60,18 +60,16 @@ def serve(table: dict[str, Reader], place: Path, answers: IO[str]) -> None:
         reader = table[order["reader"]]
         if reader.name not in warm:  # imports are not the input's time nor memory
             first = reader.warm or reader.seeds[0].make
-            _read(reader, _lay(reader, first(), place))
+            _read(reader, _lay(reader, Seed("warm", first), place))
             warm.add(reader.name)
-        data, seed = (
-            (Path(order["file"]).read_bytes(), "file")
-            if order.get("file")
-            else input_of(reader, order["number"])
-        )
-        path = _lay(reader, data, place)
-        hostile = order["number"] >= len(reader.seeds) or reader.seeds[order["number"]].hostile
-        _say(answers, {"ready": str(path), "seed": seed, "resident": _status("VmRSS")})
+        if order["file"]:
+            seed = Seed("file", Path(order["file"]).read_bytes, hostile=True)
+        else:
+            seed = input_of(reader, order["number"])
+        path = _lay(reader, seed, place)
+        _say(answers, {"ready": str(path), "seed": seed.name, "resident": _status("VmRSS")})
         found = _watched(reader, path)
-        if found["outcome"] == "refused" and not hostile and not order.get("file"):
+        if found["outcome"] == "refused" and not seed.hostile:
             found.setdefault("finding", "seed refused: it was to be read")
         _say(answers, found)
 
@@ -91,7 +89,7 @@ def _ghostscript(place: Path) -> None:
     os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
-def _lay(reader: Reader, data: bytes, place: Path) -> Path:
+def _lay(reader: Reader, seed: Seed, place: Path) -> Path:
     """Put an input into a fresh folder, which is the current one then."""
     work, temporary = place / "work", place / "tmp"
     for folder in (work, temporary):
@@ -101,9 +99,13 @@ def _lay(reader: Reader, data: bytes, place: Path) -> Path:
     tempfile.tempdir = os.environ["TMPDIR"] = str(temporary)
     os.mkfifo("pipe")
     Path("canary").write_bytes(CANARY)
+    data = seed.make()
     Path("other").write_bytes(data)
     path = work / reader.file
-    path.write_bytes(data)
+    if seed.place is None:
+        path.write_bytes(data)
+    else:
+        seed.place(path)
     return path
 
 

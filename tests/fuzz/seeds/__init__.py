@@ -6,10 +6,12 @@ have to be read, or the fuzzer would try a reader's first check and no more.
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 #: Bytes of a file beside the input, which no reader may bring back.
 CANARY = b"the-canary-sings-of-what-it-saw"
@@ -17,11 +19,19 @@ CANARY = b"the-canary-sings-of-what-it-saw"
 
 @dataclass(frozen=True)
 class Seed:
-    """A file: its bytes, made when they are needed."""
+    """A file: its bytes, made when they are needed.
+
+    Attributes:
+        name: for people.
+        make: the bytes.
+        hostile: it may be refused.
+        place: puts something else than a file with these bytes at a path.
+    """
 
     name: str
     make: Callable[[], bytes]
     hostile: bool = False
+    place: Callable[[Path], object] | None = None
 
 
 def good(*makers: Callable[[], bytes]) -> tuple[Seed, ...]:
@@ -40,3 +50,23 @@ def zeros(megabytes: int, wbits: int) -> bytes:
     first = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
     again = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
     return first + again * (megabytes - 1) + packer.flush()
+
+
+def _sparse(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 5 << 30)
+
+
+def _place(name: str, put: Callable[[Path], object]) -> Seed:
+    return Seed(name, bytes, hostile=True, place=put)
+
+
+#: What may lie where a file is due.
+PLACES = (
+    _place("pipe", os.mkfifo),
+    _place("folder", Path.mkdir),
+    _place("device", lambda path: path.symlink_to("/dev/zero")),
+    _place("link to itself", lambda path: path.symlink_to(path.name)),
+    _place("nothing", lambda path: None),
+    _place("5 GB of zeros", _sparse),
+)

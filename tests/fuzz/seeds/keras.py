@@ -100,6 +100,19 @@ def keras_zip() -> bytes:
     })  # fmt: skip
 
 
+def meso4_model() -> bytes:
+    """Meso4 as Keras saves it, its config and its arrays."""
+    from zoo.catalog import find_card
+    from zoo.originals.original import load_original
+
+    model = load_original(find_card("meso4"), "random").module
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "x.keras")
+        model.save(path)
+        with zipfile.ZipFile(path) as archive:  # without the time of day
+            return zipped({name: archive.read(name) for name in archive.namelist()})
+
+
 def _bias_is(make: Callable[[Any, str], None]) -> bytes:
     def fill(root: Any) -> None:
         _keras2(root)
@@ -206,4 +219,5 @@ HDF5 = good(keras2_weights, keras2_model, keras3_weights) + hostile(
     hdf5_external_file, hdf5_external_pipe, hdf5_external_link, hdf5_virtual, hdf5_fill_value,
     hdf5_cycle, hdf5_deep,
 )  # fmt: skip
+MODELS = good(meso4_model)
 ZIP = good(keras_zip) + hostile(keras_zip_encrypted, keras_zip_bomb, keras_zip_config_bomb)

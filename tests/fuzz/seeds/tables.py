@@ -7,7 +7,9 @@ import io
 import json
 import os
 import tarfile
+import zipfile
 
+from ..mutators import zipped
 from . import good, hostile, media, zeros
 
 
@@ -115,6 +117,17 @@ def tar_escapes() -> bytes:
     return _add(_named("set/fake/\x1b]0;owned\x07.png", 3), b"abc")
 
 
+def download() -> bytes:
+    """An archive with a file of the manifest in it."""
+    return zipped({"models/fuzzed.h5": b"the file", "README.txt": b"x" * 100})
+
+
+def download_bomb() -> bytes:
+    """The same file of eight hundred megabytes, packed twice."""
+    inner = zipped({"x": bytes(800 << 20)}, zipfile.ZIP_DEFLATED)
+    return zipped({"models/fuzzed.h5": inner + bytes(8 << 20)}, zipfile.ZIP_DEFLATED)
+
+
 def csv_goldens() -> bytes:
     """The original's scores."""
     return b"file,logit,score\na.png,-1.5,0.2\nb.png,2,0.9\n"
@@ -182,6 +195,7 @@ TARS = good(tar_gnu, tar_pax, tar_gz) + hostile(
     tar_sparse, tar_bomb, tar_cut_gz, tar_long_names, tar_many_members, tar_pipe, tar_link,
     tar_escapes,
 )  # fmt: skip
+DOWNLOADS = good(download) + hostile(download_bomb)
 _ODD_CSV = hostile(csv_long_field, csv_extra_fields)
 GOLDENS = good(csv_goldens) + _ODD_CSV
 LABELS = good(csv_labels) + _ODD_CSV
