@@ -107,14 +107,15 @@ def _reader(read: Callable[[Path], bytes | None]) -> Reader:
     # What is read first, to be warm, has to be harmless.
     return Reader(name, "input.bin", (Seed("good", lambda: b"good"),), of_bytes,
                   lambda path: None if path.read_bytes() == b"warm" else read(path),
-                  warm=lambda: b"warm")  # fmt: skip
+                  warm=lambda: b"warm", places=False)  # fmt: skip
 
 
 READERS = {
     reader.name: reader
     for reader in map(_reader, (
         _hangs, _hangs_beyond_python, _swells, _swells_for_a_moment, _swells_in_a_child, _raises,
-        _raises_in_a_thread, _crashes, _ends, _runs_code, _runs_ghostscript, _leaks, _keeps_files_open, _leaves_files,
+        _raises_in_a_thread, _crashes, _ends, _runs_code, _runs_ghostscript, _leaks, _keeps_files_open,
+        _leaves_files,
         _obeys_the_terminal, _advises_harm, _says_nothing, _says_too_much, _refuses_all, _sound,
     ))
 }  # fmt: skip
