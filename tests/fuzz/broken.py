@@ -110,12 +110,10 @@ def _reader(read: Callable[[Path], bytes | None]) -> Reader:
                   warm=lambda: b"warm", places=False)  # fmt: skip
 
 
-READERS = {
-    reader.name: reader
-    for reader in map(_reader, (
-        _hangs, _hangs_beyond_python, _swells, _swells_for_a_moment, _swells_in_a_child, _raises,
-        _raises_in_a_thread, _crashes, _ends, _runs_code, _runs_ghostscript, _leaks, _keeps_files_open,
-        _leaves_files,
-        _obeys_the_terminal, _advises_harm, _says_nothing, _says_too_much, _refuses_all, _sound,
-    ))
-}  # fmt: skip
+_FAULTS = (
+    _hangs, _hangs_beyond_python, _swells, _swells_for_a_moment, _swells_in_a_child, _raises,
+    _raises_in_a_thread, _crashes, _ends, _runs_code, _runs_ghostscript, _leaks,
+    _keeps_files_open, _leaves_files, _obeys_the_terminal, _advises_harm, _says_nothing,
+    _says_too_much, _refuses_all, _sound,
+)  # fmt: skip
+READERS = {reader.name: reader for reader in map(_reader, _FAULTS)}
