@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import Any
 
 from ..mutators import zipped
-from . import good, hostile
+from . import good, hostile, zip_bomb
 
 
 def _state(dtype: str = "float32") -> OrderedDict[str, Any]:
@@ -125,7 +125,8 @@ def torch_sparse() -> bytes:
     import torch
 
     at = torch.tensor([[0], [0]])
-    return _saved({"w": torch.sparse_coo_tensor(at, torch.ones(1), (1 << 16, 1 << 15))})
+    one = torch.sparse_coo_tensor(at, torch.ones(1), (1 << 16, 1 << 15), check_invariants=True)
+    return _saved({"w": one})
 
 
 def torch_odd_keys() -> bytes:
@@ -141,15 +142,23 @@ def torch_pickle_bomb() -> bytes:
 
 
 def torch_pickle_long() -> bytes:
-    """A pickle of fifty million opcodes, packed."""
-    return _with_pickle(b"\x80\x02" + b"N0" * (50 << 20) + b"}.", zipfile.ZIP_DEFLATED)
+    """A pickle of a hundred million opcodes, packed."""
+    name, members = _members()
+    return zip_bomb(name, members, (b"\x80\x02", 1), (b"N0" * (1 << 19), 100), (b"}.", 1))
 
 
-def _with_pickle(data: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
+def _with_pickle(data: bytes) -> bytes:
+    name, members = _members()
+    return zipped({name: data, **members})
+
+
+def _members() -> tuple[str, dict[str, bytes]]:
+    """Of `torch_zip`: the name of its pickle, and all else."""
     with zipfile.ZipFile(io.BytesIO(torch_zip())) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     name = next(name for name in members if name.endswith("data.pkl"))
-    return zipped({**members, name: data}, method)
+    del members[name]
+    return name, members
 
 
 def safetensors_large_header() -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import struct
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..mutators import zipped
-from . import CANARY, good, hostile, zeros
+from . import CANARY, good, hostile, zip_bomb
 
 _CONFIG = {
     "class_name": "Sequential",
@@ -181,29 +180,14 @@ def hdf5_deep() -> bytes:
 
 
 def keras_zip_bomb() -> bytes:
-    """Two gigabytes of zeros in two megabytes; their checksum is not right."""
-    name = b"model.weights.h5"
-    packed = zeros(2000, -15)
-    content = bytearray(zipped({"config.json": b"{}", name.decode(): packed}))
-    for magic, method, sizes, length in ((b"PK\3\4", 8, 22, 30), (b"PK\1\2", 10, 24, 46)):
-        at = next(i - length for i in _places(content, name) if content[i - length :][:4] == magic)
-        content[at + method : at + method + 2] = b"\x08\0"
-        content[at + sizes : at + sizes + 4] = struct.pack("<I", 2000 << 20)
-    return bytes(content)
-
-
-def _places(content: bytearray, part: bytes) -> list[int]:
-    places, at = [], content.find(part)
-    while at >= 0:
-        places.append(at)
-        at = content.find(part, at + 1)
-    return places
+    """A gigabyte of zeros in a megabyte."""
+    config = {"config.json": json.dumps(_CONFIG).encode()}
+    return zip_bomb("model.weights.h5", config, (bytes(1 << 20), 1200))
 
 
 def keras_zip_config_bomb() -> bytes:
-    """A config of three hundred megabytes of nested lists."""
-    weights = {"model.weights.h5": keras3_weights(), "config.json": b"[" * (100 << 20)}
-    return zipped(weights, zipfile.ZIP_DEFLATED)
+    """A config of a hundred million nested lists."""
+    return zip_bomb("config.json", {"model.weights.h5": keras3_weights()}, (b"[" * (1 << 20), 100))
 
 
 def keras_zip_encrypted() -> bytes:

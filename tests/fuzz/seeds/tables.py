@@ -7,10 +7,9 @@ import io
 import json
 import os
 import tarfile
-import zipfile
 
 from ..mutators import zipped
-from . import good, hostile, media, zeros
+from . import good, hostile, media, packed, zip_bomb
 
 
 def _members() -> dict[str, bytes]:
@@ -73,9 +72,7 @@ def tar_sparse() -> bytes:
 def tar_bomb() -> bytes:
     """Two gigabytes of zeros in two megabytes."""
     head = _named("set/fake/large.png", 2000 << 20).tobuf(tarfile.GNU_FORMAT)
-    # Members of gzip one behind the other are one file. The second's checksum is not right,
-    # which shows at its end only.
-    return gzip.compress(head, mtime=0) + zeros(2000, 31) + tar_gz()
+    return packed(31, (head, 1), (bytes(1 << 20), 2000), (tar_gnu(), 1))
 
 
 def tar_cut_gz() -> bytes:
@@ -84,18 +81,15 @@ def tar_cut_gz() -> bytes:
 
 
 def tar_long_names() -> bytes:
-    """Two thousand names of a hundred kilobytes each, packed."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        for number in range(2000):
-            archive.addfile(_named(f"set/fake/{'n' * 100_000}{number}.png"))
-    return gzip.compress(file.getvalue(), 1, mtime=0)
+    """Four thousand names of a hundred kilobytes each, packed."""
+    member = _named(f"set/fake/{'n' * 100_000}.png").tobuf(tarfile.GNU_FORMAT)
+    return packed(31, (member, 4000), (tar_gnu(), 1))
 
 
 def tar_many_members() -> bytes:
-    """Three hundred thousand members, packed."""
+    """Half a million members, packed."""
     header = _named("set/fake/x.txt").tobuf(tarfile.USTAR_FORMAT)
-    return gzip.compress(header * 300_000 + tar_gnu(), 1, mtime=0)
+    return packed(31, (header * 1000, 500), (tar_gnu(), 1))
 
 
 def tar_pipe() -> bytes:
@@ -123,9 +117,8 @@ def download() -> bytes:
 
 
 def download_bomb() -> bytes:
-    """The same file of eight hundred megabytes, packed twice."""
-    inner = zipped({"x": bytes(800 << 20)}, zipfile.ZIP_DEFLATED)
-    return zipped({"models/fuzzed.h5": inner + bytes(8 << 20)}, zipfile.ZIP_DEFLATED)
+    """The same file of a gigabyte, in a megabyte."""
+    return zip_bomb("models/fuzzed.h5", {"README.txt": b"x"}, (bytes(1 << 20), 1200))
 
 
 def csv_goldens() -> bytes:
