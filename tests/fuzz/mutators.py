@@ -230,7 +230,7 @@ def of_hdf5(data: bytes, rng: Random) -> bytes:
             root.visit(names.append)
             try:
                 _change_hdf5(root, names, rng)
-            except (KeyError, ValueError, TypeError, OSError, RuntimeError):
+            except (LookupError, ValueError, TypeError, OSError, RuntimeError):
                 continue  # what was asked for does not go here
     return file.getvalue()
 
@@ -239,7 +239,7 @@ def _change_hdf5(root: Any, names: list[str], rng: Random) -> None:
     import h5py
     import numpy as np
 
-    name = rng.choice(names)
+    name = rng.choice(names)  # of none: a change before has taken all away
     item = root[name]
     holder = rng.choice((root, item))
     if rng.random() < 0.5 and (attributes := list(holder.attrs)):

@@ -187,8 +187,16 @@ class _Worker:
         process.stdin.flush()
         ready = self._answer(time.monotonic() + _PATIENCE)
         if ready is None:
+            found = {"outcome": "failed", "finding": "no input: it cannot be made", "most": 0}
+            found |= {
+                "words": self._log(),
+                "seconds": 0.0,
+                "number": number,
+                "seed": "",
+                "file": None,
+            }
             self._kill()
-            raise RuntimeError(f"input {number} of {reader} cannot be made:\n{self._log()}")
+            return found
         start = time.monotonic()
         most = 0
 
