@@ -61,7 +61,11 @@ def _explain(findings: list[Finding], *, whole: bool) -> None:
         more = f" and {len(same) - 4} more" if len(same) > 4 else ""
         print(f"\n{reader}: {what}\n  inputs {shown}{more}\n  kept: {same[0].file}")
         words = same[0].words.strip()
-        print(words[:3000] if whole else f"  {ascii(words.splitlines()[-1] if words else '')[1:-1][:300]}")
+        print(
+            words[:3000]
+            if whole
+            else f"  {ascii(words.splitlines()[-1] if words else '')[1:-1][:300]}"
+        )
 
 
 if __name__ == "__main__":

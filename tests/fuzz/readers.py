@@ -6,6 +6,7 @@ Packages are imported where they are used: a worker takes in what its reader nee
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -191,9 +192,12 @@ def _baseline(path: Path) -> None:
 def _resume(path: Path) -> None:
     from zoo.results_file import ResultsFile
 
-    with ResultsFile(path, "run") as results:
+    earlier = json.loads(tables.RESULTS[0].make().splitlines()[0])
+    with ResultsFile(path, earlier["run"]) as results:
         results.done(path)
-        results.add({"path": "x", "bytes": 1, "modified": 1, "run": "run"})
+        results.add({**earlier, "path": "another"})
+    with ResultsFile(path, earlier["run"]) as results:  # what was kept can be taken up
+        results.done(path)
 
 
 def _manifest(path: Path) -> None:

@@ -7,9 +7,11 @@ import io
 import json
 import os
 import tarfile
+import tempfile
+from pathlib import Path
 
 from ..mutators import zipped
-from . import good, hostile, media, packed, zip_bomb
+from . import engines, good, hostile, media, packed, zip_bomb
 
 
 def _members() -> dict[str, bytes]:
@@ -154,10 +156,22 @@ def baseline() -> bytes:
 
 
 def resume() -> bytes:
-    """Two results of an earlier ``zoo detect``."""
-    keys = {"run": "run", "kind": "image", "error": None}
-    lines = [{"path": f"{i}.png", "bytes": i, "modified": i, **keys} for i in range(2)]
-    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    """What ``zoo detect --resume`` writes of a picture and of what is none."""
+    from click.testing import CliRunner
+
+    from zoo.cli import main
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in (
+            *engines.engine_files().items(),
+            ("a.png", media.IMAGES[2].make()),
+            ("b.png", b"no picture"),
+        ):
+            Path(folder, name).write_bytes(data)
+        words = ["a.png", "b.png", "--engine", "tiny.onnx", "--resume", "x.jsonl"]
+        paths = [str(Path(folder, word)) if "." in word else word for word in words]
+        CliRunner().invoke(main, ["detect", *paths, "--faces", "none", "--json"])
+        return Path(folder, "x.jsonl").read_bytes()
 
 
 def resume_unhashable() -> bytes:
