@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: For a worker to start, and to make an input.
 _PATIENCE = 120.0
 _LOOK = 0.02
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,8 @@ class _Worker:
         order = {"reader": reader, "number": number, "file": None if file is None else str(file)}
         process.stdin.write(json.dumps(order).encode() + b"\n")
         process.stdin.flush()
-        ready = self._answer(time.monotonic() + _PATIENCE)
+        patience = _Watch(process.pid)
+        ready = self._answer(lambda: patience.seconds() > _PATIENCE)
         if ready is None:
             found = {"outcome": "failed", "finding": "no input: it cannot be made", "most": 0}
             found |= {
@@ -197,16 +199,13 @@ class _Worker:
             }
             self._kill()
             return found
-        start = time.monotonic()
-        most = 0
+        watch = _Watch(process.pid)
 
-        def swells() -> bool:
-            nonlocal most
-            most = max(most, _resident(process.pid) - ready["resident"])
-            return most > limits.memory
+        def enough() -> bool:
+            return watch.seconds() > limits.seconds or watch.most > limits.memory
 
-        found = self._answer(start + limits.seconds, swells)
-        seconds = time.monotonic() - start
+        found = self._answer(enough)
+        seconds, most = watch.seconds(), watch.most
         if found is None:
             found = {"outcome": "failed", "most": most, "words": self._log()}
             if most > limits.memory:
@@ -245,15 +244,13 @@ class _Worker:
         self._buffer = b""
         return self._process
 
-    def _answer(
-        self, until: float, stop: Callable[[], bool] = lambda: False
-    ) -> dict[str, Any] | None:
-        """The next line of the worker; ``None`` where none comes in time or any more."""
+    def _answer(self, enough: Callable[[], bool]) -> dict[str, Any] | None:
+        """The next line of the worker; ``None`` where it was enough or it has ended."""
         process = self._process
         assert process is not None
         assert process.stdout is not None
         while b"\n" not in self._buffer:
-            if time.monotonic() > until or stop():
+            if enough():
                 return None
             if select.select([process.stdout], [], [], _LOOK)[0]:
                 block = os.read(process.stdout.fileno(), 1 << 16)
@@ -286,15 +283,46 @@ def _end(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def _resident(pid: int) -> int:
-    """Bytes in memory of a process and its children."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        children = [
-            int(child)
-            for task in Path(f"/proc/{pid}/task").iterdir()
-            for child in (task / "children").read_text().split()
-        ]
-    except (OSError, IndexError):  # it has just ended
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE") + sum(map(_resident, children))
+class _Watch:
+    """What a process and its children have taken since a moment.
+
+    Attributes:
+        most: bytes of memory at most, above what the process had.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._start = time.monotonic()
+        self._waits: dict[int, float] = {}
+        self.most = self._before = 0
+        self._waited = 0.0
+        self.seconds()
+        self._before, self.most = self.most, 0
+        self._waited = sum(self._waits.values())
+
+    def seconds(self) -> float:
+        """Seconds, less those in which it only waited for a core that others had.
+
+        A machine at work on other things makes no reader hang.
+        """
+        memory = 0
+        for pid in _family(self._pid):
+            try:
+                memory += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+                wait = Path(f"/proc/{pid}/schedstat").read_text().split()[1]
+            except (OSError, IndexError):  # it has just ended
+                continue
+            self._waits[pid] = int(wait) / 1e9
+        self.most = max(self.most, memory - self._before)
+        waited = sum(self._waits.values()) - self._waited
+        return time.monotonic() - self._start - waited
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all below it."""
+    found = [pid]
+    for one in found:
+        for path in Path(f"/proc/{one}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += map(int, path.read_text().split())
+    return found

@@ -67,7 +67,7 @@ def serve(table: dict[str, Reader], place: Path, answers: IO[str]) -> None:
         else:
             seed = input_of(reader, order["number"])
         path = _lay(reader, seed, place)
-        _say(answers, {"ready": str(path), "seed": seed.name, "resident": _status("VmRSS")})
+        _say(answers, {"ready": str(path), "seed": seed.name})
         found = _watched(reader, path)
         if found["outcome"] == "refused" and not seed.hostile:
             found.setdefault("finding", "seed refused: it was to be read")
