@@ -78,7 +78,7 @@ def _keeps_files_open(path: Path) -> None:
 
 
 def _obeys_the_terminal(path: Path) -> None:
-    raise ZooError("it has \x1b[2J in it")
+    os.write(2, b"\x1b]0;of the file\x07")
 
 
 def _advises_harm(path: Path) -> None:

@@ -147,7 +147,10 @@ def _read(reader: Reader, path: Path) -> dict[str, Any]:
             "words": traceback.format_exc()[-4000:],
         }
     sys.stderr.flush()
-    if "Traceback (most recent call last)" in (log := _log()):
+    log = _log()
+    if any(not character.isprintable() and character not in "\n\t" for character in log):
+        found.setdefault("finding", "unprintable: characters that a terminal obeys are shown")
+    if "Traceback (most recent call last)" in log:
         found.setdefault("finding", f"traceback: in a thread: {log.strip().splitlines()[-1]}")
     return found
 
@@ -161,10 +164,7 @@ def _shown(error: Any, path: Path) -> dict[str, Any]:
     sys.stderr.flush()
     text = _log()[before:]
     shown: dict[str, Any] = {"words": text.strip()}
-    odd = sorted({c for c in text if not c.isprintable() and c != "\n"})
-    if odd:
-        shown["finding"] = f"unprintable: words of {type(error).__name__}"
-    elif unsafe := _UNSAFE.search(text.replace(str(path.parent), "")):
+    if unsafe := _UNSAFE.search(text.replace(str(path.parent), "")):
         shown["finding"] = f"unsafe advice: {unsafe.group()}"
     elif not error.what.strip():
         shown["finding"] = f"no words: {type(error).__name__}"
