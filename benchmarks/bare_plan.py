@@ -43,8 +43,8 @@ class BarePlan:
         self._size = frames.nbytes
         self._captures_itself = plan.api.flavour is Flavour.TENSORRT_RTX
         self._graph: Graph | None = None
-        with self.device.current():
-            self._engine = plan.api.deserialize(path.read_bytes(), RtxOptions(cuda_graphs=True))
+        with plan.content, self.device.current():
+            self._engine = plan.api.deserialize(plan.content.read(), RtxOptions(cuda_graphs=True))
             self._context = self._engine.create_context()
             self._context.set_input_shape(INPUT_NAME, frames.shape)
             self.stream = Stream(self.device)

@@ -25,6 +25,7 @@ import numpy as np
 from benchmarks.stats import summarise
 from runtime import Detector
 from runtime.errors import MissingPackageError, ZooError
+from runtime.terminal import tell
 
 #: The bar: microseconds that a call from C may cost more.
 MOST_US = 50.0
@@ -130,7 +131,7 @@ def _work(engine: str, raw: str, batch: str, calls: str) -> None:
             start = perf_counter()
             detector.score(frames)
             seconds.append(perf_counter() - start)
-    print("\n".join(f"{s:.9f}" for s in seconds[int(calls) :]))
+    tell("\n".join(f"{s:.9f}" for s in seconds[int(calls) :]))
 
 
 def main() -> int:
@@ -149,10 +150,10 @@ def main() -> int:
             build(library)
             results = [measure_overhead(engine.absolute(), Path(library)) for engine in engines]
     except ZooError as error:
-        print(error, file=sys.stderr)
+        tell(error, error=True)
         return 2
     engines_said = [{**asdict(result), "verdict": result.verdict} for result in results]
-    print(json.dumps({"machine": describe_machine(), "most_us": MOST_US, "engines": engines_said}))
+    tell(json.dumps({"machine": describe_machine(), "most_us": MOST_US, "engines": engines_said}))
     return int(any(result.verdict == "missed" for result in results))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.environment import seeing_gpu
 from runtime.backends.shared_cores import count_cores
+from runtime.terminal import tell
 
 _COPY_BYTES = 256 << 20
 _SIDE = {"cpu": 1536, "cuda": 8192}
@@ -146,7 +147,7 @@ def main() -> None:
     """``python -m benchmarks.ceiling [DEVICE, HALF, THREADS]``."""
     device, half, threads = json.loads(sys.argv[1])
     found = _cuda(half) if device == "cuda" else _cpu(threads)
-    sys.stdout.write(json.dumps(asdict(found)) + "\n")
+    tell(json.dumps(asdict(found)))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from export.certificate import FP16_BAR
 from export.samples import read_samples
 from runtime.engine_info import Preprocessing, file_sha256
 from runtime.errors import ZooError
+from runtime.terminal import tell
 from zoo.card import ModelCard
 from zoo.catalog import CARDS, find_card
 
@@ -195,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for card in cards:
                 networks.append(certify_network(card, asked.images, asked.limit, Path(faces)))
                 wrong = "; ".join(networks[-1]["failures"]) or "passed"
-                print(f"{card.name}: {wrong} ({networks[-1]['seconds']:.0f} s)", flush=True)
+                tell(f"{card.name}: {wrong} ({networks[-1]['seconds']:.0f} s)")
         data: dict[str, Any] = {
             "what": "every network's certificate on real faces, and verdicts by engine",
             "command": COMMAND,

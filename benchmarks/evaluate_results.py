@@ -27,6 +27,7 @@ from benchmarks.tables import evaluation as evaluation_table
 from benchmarks.validation_bars import KNOWN, Check
 from runtime.engine_info import file_sha256
 from runtime.errors import ZooError
+from runtime.terminal import tell
 
 RESULTS = Path(__file__).with_name("results")
 COMMAND = "python -m benchmarks.evaluate_results --images TAR"
@@ -125,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_files(asked.out, "evaluation", {".json": json.dumps(results, indent=1) + "\n"})
     except ZooError as error:
         sys.exit(f"error: {error}")
-    print(evaluation_table(results))
+    tell(evaluation_table(results))
     return 0 if results["passed"] else 1
 
 

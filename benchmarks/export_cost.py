@@ -16,12 +16,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from rich.console import Console
-
 from benchmarks.all_networks import RESULTS, choose_weights
 from benchmarks.environment import describe_machine
 from benchmarks.result import write_files
 from runtime.errors import ExportError
+from runtime.terminal import make_console
 from zoo.card import ModelCard
 from zoo.catalog import CARDS
 
@@ -80,7 +79,7 @@ def measure_all(progress: Callable[[str], None]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure all and write ``results/export_cost.json``."""
-    console = Console(stderr=True, highlight=False)
+    console = make_console(error=True)
     environment = describe_machine()
     costs = measure_all(lambda name: console.print(f"  {name}"))
     data = {"environment": environment, "networks": costs}

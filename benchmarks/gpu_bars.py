@@ -23,6 +23,7 @@ from benchmarks.phases import DeviceFrames, DeviceResults
 from benchmarks.stats import ratio_of_rounds
 from runtime import Detector
 from runtime.errors import EngineError, ZooError
+from runtime.terminal import tell
 from zoo.noise import seeded_frames
 
 #: Images of the throughput bars.
@@ -201,9 +202,9 @@ def main() -> int:
     try:
         bars = measure_bars(asked.plan, device=asked.device)
     except ZooError as error:
-        print(error, file=sys.stderr)
+        tell(error, error=True)
         return 2
-    print(json.dumps([bar.to_dict() for bar in bars]))
+    tell(json.dumps([bar.to_dict() for bar in bars]))
     return 0
 
 

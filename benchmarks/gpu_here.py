@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 
 from runtime.cuda_driver import query_driver
+from runtime.terminal import tell
 
 
 def main() -> int:
@@ -17,8 +18,8 @@ def main() -> int:
     driver = query_driver()
     if driver.devices:
         return 0
-    print(f"nothing to do here: {driver.reason}", file=sys.stderr)
-    print("run `make gpu` on a machine with an NVIDIA GPU", file=sys.stderr)
+    tell(f"nothing to do here: {driver.reason}", error=True)
+    tell("run `make gpu` on a machine with an NVIDIA GPU", error=True)
     return 2
 
 

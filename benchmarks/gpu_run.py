@@ -21,6 +21,7 @@ from benchmarks.all_networks import RESULTS, choose_weights
 from benchmarks.environment import describe_machine
 from benchmarks.result import write_files
 from runtime.cuda_driver import query_driver
+from runtime.terminal import tell
 from zoo.card import ModelCard
 from zoo.catalog import CARDS
 
@@ -59,7 +60,7 @@ def main() -> int:
         and bench.returncode == 0
     )
     for path in write_files(RESULTS, "gpu", {".json": json.dumps(data, indent=1) + "\n"}):
-        print(f"wrote {path}")
+        tell(f"wrote {path}")
     return 0 if data["passed"] else 1
 
 
@@ -67,7 +68,7 @@ def certify_plan(card: ModelCard) -> dict[str, Any]:
     """Export one network in a process of its own; what its certificate says of the plan."""
     weights = choose_weights(card)
     start = perf_counter()
-    print(f"{card.name} ({weights}) ...", flush=True)
+    tell(f"{card.name} ({weights}) ...")
     done = subprocess.run(
         [
             *(sys.executable, "-m", "zoo.cli", "export", card.name, "--fp16", "--json"),
@@ -95,7 +96,7 @@ def certify_plan(card: ModelCard) -> dict[str, Any]:
         found["passed"] = certificate["passed"] and not certificate["unchecked"]
     else:
         found["error"] = done.stderr.strip().splitlines()[-3:]
-    print(f"  {'passed' if found['passed'] else 'FAILED'} in {found['seconds']} s", flush=True)
+    tell(f"  {'passed' if found['passed'] else 'FAILED'} in {found['seconds']} s")
     return found
 
 
@@ -108,7 +109,7 @@ def run_tests() -> dict[str, Any]:
         text=True,
         check=False,
     )
-    print(done.stdout[-4000:])
+    tell(done.stdout[-4000:])
     lines = done.stdout.strip().splitlines()
     return {
         "exit": done.returncode,
@@ -128,13 +129,13 @@ def measure_bars(plan: Path) -> dict[str, Any]:
     )
     if done.returncode:
         words = done.stderr.strip().splitlines()[-3:]
-        print("\n".join(["the bars could not be measured", *words]), file=sys.stderr)
+        tell("\n".join(["the bars could not be measured", *words]), error=True)
         return {"bars": [], "bars_error": words}
     bars: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
     for bar in bars:
         limit = "at most" if bar["better"] == "less" else "at least"
         verdict = "met" if bar["met"] else "MISSED"
-        print(f"  {verdict}: {bar['name']}: {bar['measured']:.3f}, {limit} {bar['limit']}")
+        tell(f"  {verdict}: {bar['name']}: {bar['measured']:.3f}, {limit} {bar['limit']}")
     return {"bars": bars}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.peers import ENGINE
 from benchmarks.tables import digits, markdown_table, where
-from export.certify import ROUNDED
+from export.certificate import EngineKind, joint_of
 from zoo.card import ModelCard
 from zoo.catalog import CARDS
 
@@ -71,19 +71,16 @@ def _certified(one: Mapping[str, Any] | None) -> tuple[str, str, str, str]:
     """Weights, number of faces, and the worst error of the FP32 and the rounded FP16 graph."""
     if one is None:
         return ("",) * 4
-    worst = {"fp32": 0.0, "fp16": 0.0}
+    worst: dict[EngineKind, float] = {"fp32": 0.0, "fp16 rounded": 0.0}
     images = 0
     for joint in one["certificate"]["comparisons"]:
-        if " " not in joint["reference"]:
-            continue  # between two engines; the original's name is a sentence
-        images = joint["images"]
-        if joint["engine"].endswith(f" {ROUNDED}"):
-            worst["fp16"] = max(worst["fp16"], joint["max_p"])
-        elif not joint["engine"].endswith(".fp16.onnx"):
-            worst["fp32"] = max(worst["fp32"], joint["max_p"])
+        kind, to_original = joint_of(joint)
+        if to_original and kind in worst:
+            images = joint["images"]
+            worst[kind] = max(worst[kind], joint["max_p"])
     failed = "" if one["certificate"]["passed"] else " **failed**"
     named = f"`{one['weights']}`{failed}"
-    return named, f"{images:,}", f"{worst['fp32']:.1e}", f"{worst['fp16']:.1e}"
+    return named, f"{images:,}", f"{worst['fp32']:.1e}", f"{worst['fp16 rounded']:.1e}"
 
 
 def _cost(one: Mapping[str, Any] | None) -> tuple[str, str]:

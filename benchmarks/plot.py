@@ -11,6 +11,7 @@ from benchmarks.environment import summary_line
 from benchmarks.peers import ENGINE
 from benchmarks.result import BenchResult
 from runtime.errors import MissingPackageError
+from runtime.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,6 +50,7 @@ def draw_plot(result: BenchResult) -> bytes:
     from matplotlib import pyplot as plt
 
     style: Any = {"font.size": 13, "axes.titlesize": 14, "axes.titleweight": "bold"}
+    style["text.parse_math"] = False  # a name may hold a dollar sign
     with plt.rc_context(style):
         figure, (left, right) = plt.subplots(1, 2, figsize=(12.8, 7.2))
         names = [p.name for p in result.peers if result.of(p.name)]
@@ -77,7 +79,7 @@ def draw_plot(result: BenchResult) -> bytes:
         right.set_ylabel("milliseconds a call")
         precision = engine.precision.upper()
         untrained = "" if engine.trained else " (untrained)"
-        title = f"{engine.title} {precision}{untrained}: {engine.file}"
+        title = printable(f"{engine.title} {precision}{untrained}: {engine.file}")
         figure.text(0.5, 0.955, title, ha="center", fontsize=18, weight="bold")
         machine = summary_line(result.environment)
         figure.text(

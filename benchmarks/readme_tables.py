@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from benchmarks import tables
 from benchmarks.networks_table import networks_table
 from benchmarks.validation_table import validation_table
 from runtime.errors import ZooError
+from runtime.terminal import tell
 
 _ROOT = Path(__file__).resolve().parents[1]
 README = _ROOT / "README.md"
@@ -114,7 +114,7 @@ def main() -> None:
     if text != before:
         README.write_text(text, "utf-8")
     for name in empty:
-        print(f"{name}: not measured yet, left empty", file=sys.stderr)
+        tell(f"{name}: not measured yet, left empty", error=True)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
-from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -21,9 +20,8 @@ from benchmarks.peers import ENGINE
 from benchmarks.result import BenchResult, Figure
 from benchmarks.rounds import Progress as Report
 from benchmarks.rounds import Step
-
-out = Console(soft_wrap=False, highlight=False)
-err = Console(stderr=True, highlight=False)
+from runtime.terminal import literal
+from zoo.printing import err, out, print_json
 
 
 @contextmanager
@@ -33,7 +31,7 @@ def live_progress(quiet: bool) -> Iterator[Report]:
         yield lambda step: None
         return
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(20),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -56,13 +54,13 @@ def live_progress(quiet: bool) -> Iterator[Report]:
 def print_result(result: BenchResult, as_json: bool) -> None:
     """The table, what the engine is bound by, and what else has to be known."""
     if as_json:
-        out.file.write(json.dumps(json.loads(result.to_json()), indent=2) + "\n")
+        print_json(json.loads(result.to_json()))
         return
     engine = result.engine
-    out.print(f"[bold]{escape(engine.title)}[/bold] {engine.precision.upper()}, "
-              f"{escape(engine.file)}, weights {escape(engine.weights)}"
+    out.print(f"[bold]{literal(engine.title)}[/bold] {engine.precision.upper()}, "
+              f"{literal(engine.file)}, weights {literal(engine.weights)}"
               + ("" if engine.trained else "  [yellow]UNTRAINED[/yellow]"))  # fmt: skip
-    out.print(f"[dim]{escape(summary_line(result.environment))}[/dim]")
+    out.print(f"[dim]{literal(summary_line(result.environment))}[/dim]")
     out.print()
     out.print(_figures(result.figures))
     out.print(f"[dim]{_legend(result.figures)}[/dim]")
@@ -73,17 +71,17 @@ def print_result(result: BenchResult, as_json: bool) -> None:
     out.print("\n[bold]timed[/bold] (single calls, one behind the other; every call counts)")
     scopes: dict[str, list[str]] = {}
     for peer in result.peers:
-        scopes.setdefault(peer.scope, []).append(f"{peer.name} [dim]{escape(peer.title)}[/dim]")
+        scopes.setdefault(peer.scope, []).append(f"{peer.name} [dim]{literal(peer.title)}[/dim]")
     for scope, peers in scopes.items():
-        _print_indented(2, escape(scope))
+        _print_indented(2, literal(scope))
         for words in peers:
             _print_indented(4, words)
     for name, reason in result.missing.items():
-        out.print(f"[yellow]missing[/yellow] {name}: {escape(reason)}")
+        out.print(f"[yellow]missing[/yellow] {name}: {literal(reason)}")
     if result.stopped:
-        out.print(f"[bold]stopped[/bold] {escape(result.stopped)}")
+        out.print(f"[bold]stopped[/bold] {literal(result.stopped)}")
     for warning in result.warnings:
-        out.print(f"[yellow]warning[/yellow] {escape(warning)}")
+        out.print(f"[yellow]warning[/yellow] {literal(warning)}")
     if result.interrupted:
         out.print("[yellow]broken off[/yellow]: these are the figures that there were")
 
@@ -91,7 +89,7 @@ def print_result(result: BenchResult, as_json: bool) -> None:
 def print_files(files: Sequence[Path]) -> None:
     """The files of a run; a path is never broken, so that it can be copied."""
     for file in files:
-        out.print(f"wrote {escape(str(file))}", soft_wrap=True)
+        out.print(f"wrote {literal(file)}", soft_wrap=True)
 
 
 def _print_indented(columns: int, markup: str) -> None:
@@ -115,7 +113,7 @@ def print_baseline(comparison: BaselineComparison) -> None:
     err.print("\n[bold]against the earlier run[/bold]")
     err.print(table)
     for difference in comparison.differences:
-        err.print(f"[yellow]not the same[/yellow]: {escape(difference)}")
+        err.print(f"[yellow]not the same[/yellow]: {literal(difference)}")
 
 
 def _plain_table(*columns: str) -> Table:

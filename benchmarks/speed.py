@@ -16,8 +16,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from rich.console import Console
-
 from benchmarks.all_networks import RESULTS, choose_weights, export_engine
 from benchmarks.bars import Bar, ratio_bar
 from benchmarks.bench import run_bench
@@ -26,6 +24,7 @@ from benchmarks.peers import ENGINE
 from benchmarks.report import live_progress, print_bars
 from benchmarks.request import BenchRequest
 from benchmarks.result import BenchResult, write_files
+from runtime.terminal import make_console
 from zoo.catalog import find_card
 
 STARTS = 11
@@ -148,7 +147,7 @@ def _range(values: list[float]) -> str:
 
 def main() -> None:
     """Measure, print, and write ``results/speed.json``."""
-    console = Console(stderr=True, highlight=False)
+    console = make_console(error=True)
     environment = describe_machine()
     console.print(summary_line(environment))
 

@@ -27,6 +27,7 @@ from benchmarks.result import write_files
 from benchmarks.stats import ratio_of_rounds
 from runtime import Detector
 from runtime.capi.build import build
+from runtime.terminal import tell
 from zoo.catalog import find_card
 from zoo.noise import seeded_frames
 
@@ -103,7 +104,7 @@ def main() -> int:
                 engines[name] = export_engine(card, folder, weights=choose_weights(card))
             threads.append(measure_threads(engines[name], batch, calls))
             ratio = threads[-1]["ratio"]
-            print(f"{name}, batch {batch}: {ratio['median']:.3f} times one thread's", flush=True)
+            tell(f"{name}, batch {batch}: {ratio['median']:.3f} times one thread's")
         library = build(folder / "capi").parent
         # A bar of microseconds is lost in Meso4's milliseconds; it is seen on this one.
         least = write_least_engine(folder / "least.onnx")
@@ -116,9 +117,9 @@ def main() -> int:
     }
     text = json.dumps(data, indent=1, default=str) + "\n"
     for one in overhead:
-        print(f"{one['engine']} from C: {one['overhead']:.1f} us more a call than from Python")
+        tell(f"{one['engine']} from C: {one['overhead']:.1f} us more a call than from Python")
     for path in write_files(RESULTS, "runtime", {".json": text}):
-        print(f"wrote {path}")
+        tell(f"wrote {path}")
     return 0
 
 

@@ -39,9 +39,11 @@ from export.staging import publish, staging
 from runtime.detector import Detector
 from runtime.engine_info import EngineInfo, Preprocessing, file_sha256
 from runtime.errors import ImageError, ZooError
-from zoo.card import ModelCard, WeightsCard
+from runtime.terminal import tell
+from zoo.card import Head, ModelCard, WeightsCard
 from zoo.catalog import CARDS
 from zoo.originals import Scores
+from zoo.scores import golden_scores
 
 RESULTS = Path(__file__).with_name("results")
 NAME = "validation.json"
@@ -50,8 +52,8 @@ _COLUMNS = {"malayagr-1": "MalayAgr_1", "malayagr-2": "MalayAgr_2"}
 _NETWORKS = ("meso4", "mesoinception4")
 #: Significant digits of the goldens.
 DIGITS = 7
-#: Stands for the infinite log-odds of a golden that is 1.0; far from any decision.
-_SATURATED = 20.0
+#: What the goldens are P of.
+_SAYS_REAL = Head(kind="sigmoid", says="real")
 _BATCH = 64
 #: Rounding to nearest is measured on every so many images.
 _NEAREST_EVERY = 4
@@ -206,12 +208,7 @@ def _original_scores(goldens: Path, column: str, names: Sequence[str]) -> Scores
     by_name = read_goldens(goldens, column)
     if missing := [name for name in names if name not in by_name]:
         raise ImageError(f"{goldens} has no score of {missing[0]}", f"{len(missing)} are missing")
-    real = np.asarray([by_name[name] for name in names], np.float64)
-    # Log-odds of P(real) itself: P(fake) = 1 - P(real) has lost the digits of a small one.
-    with np.errstate(divide="ignore"):
-        logit = np.log1p(-real) - np.log(real)
-    logit = np.clip(logit, -_SATURATED, None)
-    return Scores(logit.astype(np.float32), (1 - real).astype(np.float32))
+    return golden_scores(_SAYS_REAL, np.asarray([by_name[n] for n in names], np.float64))
 
 
 def _rank(scores: Scores) -> NDArray[np.float64]:
@@ -297,13 +294,13 @@ def main() -> None:
             publish(folder, arguments.out, [NAME])
     except ZooError as error:
         sys.exit(f"error: {error}")
-    print(validation_table(results))
+    tell(validation_table(results))
     if not results["passed"]:
         raise SystemExit(1)
 
 
 def _log(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    tell(text, error=True)
 
 
 if __name__ == "__main__":

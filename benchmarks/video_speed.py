@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks.environment import describe_machine
 from benchmarks.result import write_files
 from runtime.errors import ZooError
+from runtime.terminal import tell
 
 RESULTS = Path(__file__).parent / "results"
 _VIDEOS = Path(__file__).resolve().parents[1].parent / "shared" / "videos"
@@ -49,9 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
             }
     missed = check(data)
     write_files(RESULTS, "video", {".json": json.dumps(data, indent=1) + "\n"})
-    print(json.dumps(data["engines"], indent=1))
+    tell(json.dumps(data["engines"], indent=1))
     for bar in missed:
-        print(f"missed: {bar}")
+        tell(f"missed: {bar}")
     return 1 if missed else 0
 
 

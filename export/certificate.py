@@ -8,7 +8,8 @@ never as passed.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
@@ -17,7 +18,11 @@ from numpy.typing import NDArray
 
 from zoo.originals import Scores
 
-#: Behind a network's name in a certificate: the original, as opposed to an engine of it.
+#: What was compared: a graph in FP32 or FP16 as its backend ran it, an FP16 graph computed
+#: as a GPU does it, every result rounded to half, or a plan.
+EngineKind = Literal["fp32", "fp16", "fp16 rounded", "plan"]
+
+#: Behind a network's name in a certificate, for people: the original.
 ORIGINAL = "in its own framework"
 
 #: Scores one batch of frames: uint8 [N, H, W, 3] to (logit, fake), float32 [N].
@@ -98,6 +103,8 @@ class Comparison:
             none is.
         flips: decisions that differ.
         failures: what missed the bar, in words; empty when it passed.
+        kind: of the engine.
+        to_original: whether ``reference`` is the original, and not another engine.
     """
 
     reference: str
@@ -109,11 +116,29 @@ class Comparison:
     max_logit: float
     flips: int
     failures: tuple[str, ...] = ()
+    kind: EngineKind = "fp32"
+    to_original: bool = True
 
     @property
     def passed(self) -> bool:
         """Whether nothing missed its bar."""
         return not self.failures
+
+
+def joint_of(comparison: Mapping[str, Any]) -> tuple[EngineKind, bool]:
+    """`Comparison.kind` and `Comparison.to_original` of one that was written to a file.
+
+    Certificates of before have neither: there the names say it.
+    """
+    if "kind" in comparison:
+        return comparison["kind"], comparison["to_original"]
+    engine, _, more = comparison["engine"].partition(" ")
+    kind: EngineKind = "fp16" if engine.endswith(".fp16.onnx") else "fp32"
+    if engine.endswith(".plan"):
+        kind = "plan"
+    elif more == "rounded":
+        kind = "fp16 rounded"
+    return kind, comparison["reference"].endswith(ORIGINAL)
 
 
 def compare(
@@ -123,6 +148,8 @@ def compare(
     *,
     names: tuple[str, str],
     threshold: float = 0.5,
+    kind: EngineKind = "fp32",
+    to_original: bool = True,
 ) -> Comparison:
     """Measure how far ``engine`` is from ``reference``, and judge it by ``bar``.
 
@@ -131,6 +158,7 @@ def compare(
         bar: what is allowed.
         names: of the two, for people.
         threshold: at or above which P(fake) is the verdict "fake".
+        kind, to_original: see `Comparison`.
     """
     count = len(reference)
     if count == 0 or len(engine) != count:
@@ -174,6 +202,8 @@ def compare(
         max_logit,
         flips,
         tuple(failures),
+        kind,
+        to_original,
     )
 
 
@@ -273,7 +303,13 @@ class Certificate:
             f"{check.engine}: {failure}" for check in self._checks for failure in check.failures
         ]
         if self.spread < 1e-3:
-            found.append("the original says the same of every frame: nothing was shown")
+            # Not by exp, which overflows: a dead network may be certain.
+            low, high = ((1 + math.tanh(z / 2)) / 2 for z in (self.lowest, self.highest))
+            found.append(
+                f"the original answers alike whatever it sees: P(fake) {low:.4f} to {high:.4f} on"
+                f" {self.samples}. It tells nothing apart, so nothing could be shown; use weights"
+                " that do, or --images with other faces"
+            )
         return found
 
     @property

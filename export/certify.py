@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 from export.certificate import (
     BATCH_TOLERANCE,
     ORIGINAL,
-    Bar,
     BatchCheck,
     Certificate,
     Comparison,
+    EngineKind,
     bar_for,
     check_batches,
     compare,
@@ -30,7 +31,7 @@ from zoo.originals import Scores
 if TYPE_CHECKING:
     import onnx
 
-#: What the emulated joint is called: ONNX Runtime's CPU rounds no activation.
+#: What the emulated joint is called, for people: ONNX Runtime's CPU rounds no activation.
 ROUNDED = "rounded"
 
 
@@ -71,19 +72,26 @@ def certify(
         shown = name if backend == "auto" else f"{name} by {backend}"
         bar = bar_for(artefact.precision, info.weights.trained)
 
-        def joint(source: str, due: Scores, engine: str, found: Scores, bar: Bar = bar) -> None:
-            names = (source, engine)
-            comparisons.append(compare(due, found, bar, names=names, threshold=info.threshold))
+        kind: EngineKind = "plan" if artefact.kind == "plan" else artefact.precision
+        judge = partial(compare, bar=bar, threshold=info.threshold)
 
         try:
             sizes = corners(opened, artefact, info)
             scores = run_scores(opened, samples, min(sizes))
-            joint(original, reference, shown, scores)
+            whole = source is None
+            names = (original, shown)
+            comparisons.append(judge(reference, scores, names=names, kind=kind, to_original=whole))
             if before is not None:
-                joint(*before, shown, scores)
+                names = (before[0], shown)
+                comparisons.append(
+                    judge(before[1], scores, names=names, kind=kind, to_original=False)
+                )
             if artefact.kind == "onnx" and artefact.precision == "fp16":
                 rounded = emulated_scores(_load(folder / name), samples.frames)
-                joint(original, reference, f"{name} {ROUNDED}", rounded)
+                names = (original, f"{name} {ROUNDED}")
+                comparisons.append(
+                    judge(reference, rounded, names=names, kind="fp16 rounded", to_original=whole)
+                )
             batches.append(
                 check_batches(
                     opened.infer,

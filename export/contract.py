@@ -118,7 +118,7 @@ def _attach_output(graph: ir.Graph, head: Head) -> None:
                 "the card's head is wrong for this network",
             )
         logits = last.inputs[0]
-    width = 1 if head.says is not None else 2
+    width = head.outputs
     if logits.shape is not None and list(logits.shape)[1:] not in ([width], [None]):
         raise ExportError(
             "the exported graph has another head",

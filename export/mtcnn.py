@@ -16,6 +16,7 @@ from export.exporting import OPSET, quiet
 from export.staging import publish, staging
 from runtime.errors import ExportError, MissingPackageError, WeightsError
 from runtime.faces.mtcnn import NETWORKS
+from runtime.files import snapshot
 from weights.store import cache_folder, locate
 from zoo.originals.torch_checkpoint import read_checkpoint
 
@@ -55,7 +56,8 @@ def mtcnn_folder() -> Path:
 def load_network(name: str, path: Path) -> Any:
     """One of the three as a ``torch.nn.Module`` in evaluation, its weights loaded strictly."""
     module = build_network(name)
-    state = read_checkpoint(path).tensors
+    with snapshot(path, error=WeightsError) as source:
+        state = read_checkpoint(source).tensors
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:

@@ -13,21 +13,25 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+from export import steps
 from export.certificate import FP16_MARGIN, Certificate, bar_for, compare, tightened
 from export.certify import certify, emulated_scores
 from export.contract import apply_contract
 from export.convert import to_plain_onnx
 from export.keep_fp32 import to_verified_half
 from export.plan import BuilderName, build_plan
+from export.publishing import publish_engines
 from export.rewrite import Applied, rewrite
 from export.samples import Samples, default_samples, read_samples
-from export.staging import publish, staging
+from export.staging import staging
+from export.steps import steps_of
 from runtime.batch import BatchProfile
 from runtime.build_progress import Progress
 from runtime.engine_info import METADATA_KEY, Artefact, Builder, EngineInfo, file_sha256
 from weights.store import cache_folder
 from zoo.card import ModelCard
 from zoo.originals import Original, Scores, load_original
+from zoo.recipe import Said, recipe_fields
 
 _log = logging.getLogger(__name__)
 
@@ -43,8 +47,8 @@ class ExportRequest:
         card: of the network.
         weights: a name on the card, a path, ``random``, or ``None`` for the card's first.
         seed: of random weights.
-        fake_index: which of two outputs is "fake", where the card does not say.
         like: published weights that a file was trained like.
+        said: what the user says of a file, or of random weights.
         out: folder for the files.
         name: stem of their names; by default the network's, with the weights' where they
             are not its first.
@@ -58,8 +62,8 @@ class ExportRequest:
     card: ModelCard
     weights: str | None = None
     seed: int = 0
-    fake_index: int | None = None
     like: str | None = None
+    said: Said = field(default_factory=Said)
     out: Path = Path()
     name: str | None = None
     fp16: bool = False
@@ -76,7 +80,9 @@ class ExportRequest:
         default = self.card.default_weights
         if self.weights is None or (default is not None and self.weights == default.name):
             return self.card.name
-        return f"{self.card.name}-{Path(str(self.weights)).stem}"
+        own = Path(str(self.weights)).stem
+        # This ending is an engine's in half precision, whose sidecar has none.
+        return f"{self.card.name}-{own.removesuffix('.fp16')}"
 
     @property
     def files(self) -> list[str]:
@@ -127,8 +133,11 @@ def export_network(
 
     seconds: dict[str, float] = {}
 
+    planned = [step.title for step in steps_of(request)]
+
     @contextmanager
     def step(title: str) -> Iterator[None]:
+        assert title == planned[len(seconds)], "a dry run tells these steps in this order"
         report(title, None)
         start = perf_counter()
         yield
@@ -140,29 +149,29 @@ def export_network(
 
     stem = request.stem
     with staging(request.out, stem) as folder:
-        with step("load the original"):
+        with step(steps.LOAD):
             original = load_original(
                 request.card,
                 request.weights,
                 seed=request.seed,
-                fake_index=request.fake_index,
                 like=request.like,
+                said=request.said,
             )
         info = _describe(original)
         samples = _samples(request, original)
-        with step("score with the original"):
+        with step(steps.SCORE):
             reference = original.scores(samples.frames)
         paths = {"fp32": folder / f"{stem}.onnx", "fp16": folder / f"{stem}.fp16.onnx"}
-        with step("convert to ONNX"):
+        with step(steps.CONVERT):
             plain = to_plain_onnx(original)
         original.release()
-        with step("contract and exact rewrites"):
+        with step(steps.REWRITE):
             graph, rewrites = rewrite(_with_contract(plain, original))
             del plain
             _save(onnx, graph, paths["fp32"], info)
         kept: dict[str, str] = {}
         if request.fp16:
-            with step("half precision"):
+            with step(steps.HALF):
                 half, kept = to_verified_half(
                     graph, _judge(reference, samples, info.weights.trained), _log.info
                 )
@@ -171,7 +180,7 @@ def export_network(
         del graph
         source = "fp16" if request.fp16 else "fp32"
         if request.builder != "none":
-            with step("build the plan"):
+            with step(steps.BUILD):
                 built = build_plan(
                     paths[source],
                     builder=request.builder,
@@ -196,12 +205,11 @@ def export_network(
             )
         info = replace(info, artefacts=_artefacts(folder, request, source))
         (folder / f"{stem}.json").write_text(info.to_json(), "utf-8")
-        with step("certificate"):
+        with step(steps.CERTIFY):
             certificate = certify(reference, folder, info, samples)
         info = replace(info, certificate=certificate.to_dict())
-        (folder / f"{stem}.json").write_text(info.to_json(), "utf-8")
         if certificate.passed:
-            publish(folder, request.out, request.files)
+            publish_engines(folder, request.out, request.files, info)
     files = [request.out / name for name in request.files] if certificate.passed else []
     return ExportResult(files, info, certificate, rewrites, seconds)
 
@@ -246,9 +254,7 @@ def _describe(original: Original) -> EngineInfo:
         network=card.name,
         title=card.title,
         weights=original.weights,
-        preprocessing=original.preprocessing,
-        fake_index=original.head.fake_index,
-        face_crop=card.face_crop_of(original.weights.like or original.weights.name),
+        **recipe_fields(original.recipe),
         made_with=_versions(card.framework),
     )
 

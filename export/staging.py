@@ -1,22 +1,28 @@
-"""Write a set of files so that none of them is ever seen half-written.
+"""Make a set of files where nobody sees them half-written.
 
 Files are made in a hidden folder beside their place and renamed when all of them are
-whole and verified. A kill or a full disk leaves that folder at most, never a final name;
-the next export removes it.
+whole and verified. A kill or a full disk leaves that folder at most, never half a file; the
+next export removes it. Whether its maker lives is told by a lock in it, which the system
+frees: numbers of processes repeat in containers, and mean nothing in another one.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from runtime.errors import ExportError
-from runtime.processes import is_alive
+from runtime.locks import alone, hold, is_held
 
 _PREFIX = ".exporting-"
+#: In each folder; held while its maker lives.
+_ALIVE = ".alive"
+#: In ``out``; held while folders come and go, and while files are renamed.
+_LOCK = ".exporting.lock"
 
 
 @contextmanager
@@ -28,31 +34,43 @@ def staging(out: Path, name: str) -> Iterator[Path]:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(out)
-        folder = out / f"{_PREFIX}{name}-{os.getpid()}"
-        folder.mkdir()
+        with alone(out / _LOCK):
+            _remove_abandoned(out)
+            folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{name}-", dir=out))
+            alive = hold(folder / _ALIVE)
     except OSError as error:
         raise _unwritable(out, error) from None
     try:
         yield folder
     except OSError as error:
-        if error.filename is not None and not str(error.filename).startswith(str(folder)):
+        ours = (str(folder), str(out / _LOCK))
+        if error.filename is not None and not str(error.filename).startswith(ours):
             raise
         raise _unwritable(out, error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(alive)
 
 
 def publish(folder: Path, out: Path, names: Iterable[str]) -> None:
-    """Give files their final names, in the order given, each in one step.
+    """Give files their final names, in the order given, each in one step."""
+    with publishing(out):
+        for name in names:
+            move(folder / name, out / name)
 
-    The sidecar comes last: until then it does not fit the new engines, and a Detector
-    says so.
-    """
-    for name in names:
-        with (folder / name).open("rb") as file:
-            os.fsync(file.fileno())
-        (folder / name).replace(out / name)
+
+@contextmanager
+def publishing(out: Path) -> Iterator[None]:
+    """Rename files in ``out`` while no other export does."""
+    with alone(out / _LOCK):
+        yield
+
+
+def move(made: Path, final: Path) -> None:
+    """Give a file its final name, its bytes on the disk before."""
+    with made.open("rb") as file:
+        os.fsync(file.fileno())
+    made.replace(final)
 
 
 def _unwritable(out: Path, error: OSError) -> ExportError:
@@ -66,6 +84,5 @@ def _unwritable(out: Path, error: OSError) -> ExportError:
 def _remove_abandoned(out: Path) -> None:
     """Remove what exports that were killed have left."""
     for folder in out.glob(f"{_PREFIX}*"):
-        pid = folder.name.rpartition("-")[2]
-        if folder.is_dir() and pid.isdigit() and not is_alive(int(pid)):
+        if folder.is_dir() and not is_held(folder / _ALIVE):
             shutil.rmtree(folder, ignore_errors=True)

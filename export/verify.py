@@ -16,11 +16,11 @@ from runtime.backend_names import ON_CPU, BackendName
 from runtime.backends import open_backend
 from runtime.engine_info import Artefact, EngineInfo, file_sha256
 from runtime.errors import EngineError, ImageError, MissingPackageError
-from zoo.card import Head, ModelCard
 from zoo.catalog import find_card
 from zoo.originals import Scores
 from zoo.originals.inside import load_original_of
-from zoo.originals.original import fake_scores
+from zoo.recipe import recipe_of_engine
+from zoo.scores import golden_scores
 
 
 def verify_engine(
@@ -42,7 +42,8 @@ def verify_engine(
         engine: a ``.onnx`` or ``.plan`` with its sidecar or metadata.
         images: a folder, tar or image; the default samples otherwise.
         limit: at most so many of those images, evenly spread; all by default.
-        goldens: the original's own outputs for those images, instead of running it.
+        goldens: the original's own probabilities for those images, instead of running it,
+            see `zoo.scores.golden_scores`.
         column: of that CSV; the stem of the weights file by default.
         weights: the file, where the engine was made from one of the user's.
         against: an ``.onnx`` of the same weights to compare with, run on the CPU, where the
@@ -123,6 +124,8 @@ def _scores_of(against: Path, engine: Path, info: EngineInfo, samples: Samples) 
         for what, ours, theirs in (
             ("weights", info.weights, other.info.weights),
             ("preprocessing", info.preprocessing, other.info.preprocessing),
+            ("normalisation", info.normalisation, other.info.normalisation),
+            ("head", info.head, other.info.head),
         ):
             if ours != theirs:
                 raise EngineError(
@@ -148,23 +151,18 @@ def _golden_scores(
             f"the first image is {samples.names[0]}",
             "names are relative to the folder, or as in the tar",
         )
-    own = np.asarray([by_name[samples.names[i]] for i in keep])
+    own = np.asarray([by_name[samples.names[i]] for i in keep], np.float64)
     chosen = Samples(
         samples.frames[keep],
         tuple(samples.names[i] for i in keep),
         f"{len(keep)} images of {samples.origin.rpartition(' of ')[2]}, golden scores",
     )
-    return golden_scores(find_card(info.network), info, own), chosen
-
-
-def golden_scores(card: ModelCard, info: EngineInfo, own: np.ndarray) -> Scores:
-    """A one-way head's own probabilities as log-odds and P of FAKE.
-
-    A golden file holds probabilities alone: the logit is found from them, in float64, and
-    is as exact as the file's digits.
-    """
-    published = card.find_weights(info.weights.like or info.weights.name)
-    head: Head = (published and published.head) or card.head
-    p = np.clip(own.astype(np.float64), 1e-12, 1 - 1e-12)
-    logits = np.log(p) - np.log1p(-p)
-    return fake_scores(head, own.astype(np.float32)[:, None], logits.astype(np.float32)[:, None])
+    head = recipe_of_engine(find_card(info.network), info).head
+    try:
+        return golden_scores(head, own), chosen
+    except ValueError as error:
+        raise ImageError(
+            f"{goldens} holds more than probabilities",
+            f"column '{column}': {error}",
+            "of one output, P of what it says; of two, P(fake)",
+        ) from None

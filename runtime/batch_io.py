@@ -18,12 +18,10 @@ from runtime.cuda import (
     copy_to_host,
 )
 from runtime.errors import EngineError
+from runtime.score_checks import Scores
 
 #: Frames are staged in pieces of this many bytes, each on its way while the next is staged.
 PIECE = 4 << 20
-
-#: (logit, fake), both float32 [N].
-Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.batch_io import PIECE, BatchIo, MemoryUse, Scores
+from runtime.batch_io import PIECE, BatchIo, MemoryUse
 from runtime.bound_context import BoundContext
 from runtime.cuda import (
     ALIGNMENT,
@@ -29,6 +29,7 @@ from runtime.cuda import (
 from runtime.cuda_graphs import GraphCache
 from runtime.device_arrays import DeviceArray
 from runtime.errors import EngineError
+from runtime.score_checks import Scores
 from runtime.tensorrt_api import Engine
 
 

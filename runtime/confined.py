@@ -100,6 +100,8 @@ def read_confined(
         if child.returncode < 0:
             name = signal.Signals(-child.returncode).name
             raise ConfinedError(f"the library that reads it crashed ({name})")
+        if child.returncode > 0:
+            raise ConfinedError("the process that reads it failed")
         result.seek(0)
         return _answer(result)
 

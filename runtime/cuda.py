@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import EngineError, MissingPackageError
+from runtime.errors import EngineError, EngineRunError, MissingPackageError
 
 #: Handles that stand for a default stream: the legacy one (as 0 does), and each thread's.
 DEFAULT_STREAMS = frozenset({1, 2})
@@ -58,7 +58,7 @@ def call(function: str, *arguments: Any) -> Any:
     return values[0] if len(values) == 1 else tuple(values) or None
 
 
-class CudaError(EngineError):
+class CudaError(EngineRunError):
     """A call of the driver API failed.
 
     Attributes:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.batch_io import BatchIo, Scores
+from runtime.batch_io import BatchIo
 from runtime.bound_context import BoundContext
 from runtime.cuda import Device, Graph, Stream, capture
 from runtime.errors import EngineError
+from runtime.score_checks import Scores
 from runtime.tensorrt_api import Engine
 
 logger = logging.getLogger(__name__)

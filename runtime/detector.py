@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -24,6 +23,8 @@ from runtime.engine_info import EngineInfo
 from runtime.errors import EngineError, FramesError
 from runtime.frames import ImageLike, to_frame
 from runtime.inherited import never_free_in_children
+from runtime.score_checks import check_values
+from runtime.text import printable
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,13 @@ class Detector:
     """Runs an engine that ``zoo export`` made.
 
     Args:
-        engine: path of a ``.onnx`` or ``.plan`` file. The sidecar beside it is read and
-            the file checked against it before it is opened.
+        engine: path of a ``.onnx`` or ``.plan`` file. It is read once, those bytes are
+            checked against the sidecar beside it, and the engine is opened from them.
         backend: what runs it. ``auto`` is ONNX Runtime on the CPU for a ``.onnx`` and
             TensorRT for a ``.plan``; a ``.onnx`` is also run by ``onnxruntime-cuda`` and
             ``onnxruntime-tensorrt``.
-        threads: CPU threads of one call; the backend's own choice by default. Nothing
-            on a GPU.
+        threads: CPU threads of one call, 1..1024; the backend's own choice by default.
+            Nothing on a GPU.
         device: index of the GPU, as CUDA counts. Nothing on a CPU.
 
     Raises:
@@ -61,7 +62,12 @@ class Detector:
             machine. There is no silent fallback to another engine.
 
     Methods may be called from several threads at once. `close` waits for calls that
-    run, and calls after it fail. So do calls in a forked child: open it there.
+    run, and calls after it fail. So do calls in a forked child: open it there. A child of
+    `os.fork` that ends as programs do (``sys.exit``) hangs or crashes in plain ONNX Runtime,
+    which waits for threads that a fork does not copy. Where a Detector was ever open it ends
+    well, on Linux: what libraries left for the C library's ``exit`` before the fork is left
+    out there, see `runtime.inherited`. ONNX Runtime sessions of your own, opened before the
+    fork, still hang: end such a child by ``os._exit``, as `multiprocessing` does.
     """
 
     def __init__(
@@ -119,6 +125,8 @@ class Detector:
                 this engine does not use.
             EngineError: the detector is closed, N is no sum of the batches that the engine
                 takes, or there is too little device memory (for fewer it may do).
+            EngineRunError: the engine failed while it ran, or gave back what are not N
+                scores in 0..1 with finite log-odds.
         """
         return self.infer(frames, stream=stream)[1]
 
@@ -131,12 +139,16 @@ class Detector:
             with self._in_use():
                 gpu = self._gpu()
                 seen = view_frames(frames, handle, self._frame_shape, gpu.device_index)
-                return gpu.infer_device(seen, handle)
-        frames = self._checked(frames)
-        with self._in_use():
-            if len(frames) <= self._backend.max_batch:
-                return self._backend.infer(frames)
-            return self._backend.infer_many(frames)
+                scores = gpu.infer_device(seen, handle)
+        else:
+            frames = self._checked(frames)
+            with self._in_use():
+                if len(frames) <= self._backend.max_batch:
+                    scores = self._backend.infer(np.ascontiguousarray(frames))
+                else:
+                    scores = self._backend.infer_many(frames)
+        check_values(self.path, *scores)
+        return scores
 
     def score_device(self, frames: Any, out: Any, *, logit: Any = None, stream: Any = None) -> None:
         """P(fake) of frames on the GPU, left on the GPU and not waited for.
@@ -150,7 +162,8 @@ class Detector:
         Args:
             frames: uint8 [N, H, W, 3] on the engine's GPU, as in `score`.
             out: float32 [N] on that GPU; gets P(fake), 0..1.
-            logit: float32 [N] on that GPU; gets the log-odds, where wanted.
+            logit: float32 [N] on that GPU; gets the log-odds, where wanted. Neither is
+                looked at here, as `score` does: that would wait for them.
             stream: the CUDA stream, as in `score`.
 
         Raises:
@@ -199,7 +212,7 @@ class Detector:
 
         Raises:
             ImageError: one of them is no image; nothing is judged then.
-            EngineError: the engine gives no number for an image, or the detector is closed.
+            EngineError: as `score`.
         """
         one = isinstance(images, str | os.PathLike | np.ndarray) or hasattr(images, "convert")
         many = [images] if one else images
@@ -216,12 +229,6 @@ class Detector:
                 # Python floats: NumPy would round the threshold to float32 first, and the
                 # label could contradict the number beside it.
                 logit, fake = float(logit), float(fake)
-                if math.isnan(fake):  # compares as "real" otherwise
-                    raise EngineError(
-                        f"{self.path} gives no number for {source_path or 'an image'}",
-                        f"logit {logit}, P(fake) {fake}",
-                        f"zoo verify {self.path}",
-                    )
                 yield Verdict("fake" if fake >= threshold else "real", fake, logit, source_path)
 
     def close(self) -> None:
@@ -254,7 +261,8 @@ class Detector:
         weights = self.info.weights
         state = "closed" if self._closed else self.title
         untrained = "" if weights.trained else ", UNTRAINED"
-        return f"<Detector {self.info.network}/{weights.name}{untrained} {self.path.name}: {state}>"
+        what = printable(f"{self.info.network}/{weights.name}{untrained} {self.path.name}")
+        return f"<Detector {what}: {state}>"
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:
@@ -303,4 +311,4 @@ class Detector:
             )
         if len(frames) == 0:
             raise FramesError("there are no frames: N = 0", due)
-        return np.ascontiguousarray(frames)
+        return frames

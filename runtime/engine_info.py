@@ -2,20 +2,26 @@
 
 ``zoo export`` writes ``NAME.json`` beside ``NAME.onnx`` and ``NAME.plan``; the
 part that concerns every engine (network, weights, preprocessing) also travels
-in the ONNX file's ``metadata_props`` under the key ``deepfake_zoo``.
+in the ONNX file's ``metadata_props`` under the key ``deepfake_zoo``. While an
+export replaces another one, and after a kill in that moment, its field ``previous``
+speaks of the files that are still the other one's.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from runtime.errors import EngineError
 from runtime.faces.recipe import FaceCrop
+from runtime.files import open_regular
+from runtime.recipe import Head, Normalisation
+from runtime.text import printable
+from runtime.typed_json import decode
 
 FORMAT = 1
 METADATA_KEY = "deepfake_zoo"
@@ -126,6 +132,10 @@ class EngineInfo:
         weights: which weights are inside.
         preprocessing: how images become frames.
         fake_index: of an original with two outputs, which one is "fake".
+        normalisation: from a frame to the original's input; inside the graph.
+        head: what comes out of the original, and what of it is "fake"; inside the graph.
+        sources: who said each part of `preprocessing`, `normalisation`, `head` and
+            `face_crop`: the card, the file, or a flag.
         threshold: P(fake) at or above which the verdict is "fake".
         face_crop: how a face is cut out of a picture before `preprocessing`.
         kept_fp32: nodes of the FP16 graph that stay in FP32, with the reason.
@@ -140,6 +150,9 @@ class EngineInfo:
     weights: WeightsInfo
     preprocessing: Preprocessing
     fake_index: int | None = None
+    normalisation: Normalisation | None = None
+    head: Head | None = None
+    sources: dict[str, str] = field(default_factory=dict)
     threshold: float = 0.5
     face_crop: FaceCrop = field(default_factory=FaceCrop)
     kept_fp32: dict[str, str] = field(default_factory=dict)
@@ -151,10 +164,25 @@ class EngineInfo:
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:  # NaN neither: it would call everything real
             raise ValueError(f"threshold is {self.threshold}, not within 0..1")
+        if self.head is None:
+            return
+        if not self.head.known:
+            raise ValueError("the head does not say what means 'fake'")
+        if self.head.fake_index != self.fake_index:
+            raise ValueError(
+                f"fake_index is {self.fake_index}, and of the head {self.head.fake_index}"
+            )
 
-    def to_json(self) -> str:
-        """The sidecar's text."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, sort_keys=False) + "\n"
+    def to_json(self, previous: Sequence[EngineInfo] = ()) -> str:
+        """The sidecar's text.
+
+        Args:
+            previous: exports of the same name, some of whose files are still in place.
+        """
+        data: dict[str, Any] = {"format": FORMAT, **asdict(self)}
+        if previous:
+            data["previous"] = [asdict(info) for info in previous]
+        return json.dumps(data, indent=2, sort_keys=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, source: str) -> EngineInfo:
@@ -168,70 +196,37 @@ class EngineInfo:
             EngineError: not JSON, of another format version, or a field is missing
                 or of the wrong type; the message names the field.
         """
-        todo = "export the engine again: zoo export NAME --fp16"
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise EngineError(f"{source} is not a sidecar", f"not JSON: {error}", todo) from None
-        if not isinstance(data, dict) or "format" not in data:
-            raise EngineError(f"{source} is not a sidecar", "it has no field 'format'", todo)
-        if data.pop("format") != FORMAT:
-            raise EngineError(
-                f"{source} is of another version of deepfake-zoo",
-                f"this version reads format {FORMAT}",
-                todo,
-            )
-        try:
-            return _decode(cls, data, "")
-        except (TypeError, ValueError) as error:
-            raise EngineError(f"{source} is damaged", str(error), todo) from None
+        return read_infos(text, source)[0]
 
 
-T = TypeVar("T")
+def read_infos(text: str, source: str) -> list[EngineInfo]:
+    """Read a sidecar: its export, then earlier ones of which files may be in place.
 
-
-def _decode(kind: type[T], data: Any, where: str) -> T:
-    """Build dataclass ``kind`` from JSON data, checking every field's type."""
-    if not isinstance(data, Mapping):
-        raise TypeError(f"{where or 'the whole'} must be an object, not {type(data).__name__}")
-    hints = get_type_hints(kind)
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    if extra := sorted(set(data) - set(known)):
-        raise ValueError(f"unknown field {where}{extra[0]}")
-    for name, f in known.items():
-        if name not in data and f.default is MISSING and f.default_factory is MISSING:
-            raise ValueError(f"field {where}{name} is missing")
-    return kind(**{k: _value(hints[k], v, f"{where}{k}") for k, v in data.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin, args = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return value
-    if type(None) in args:
-        if value is None:
-            return None
-        (inner,) = (a for a in args if a is not type(None))
-        return _value(inner, value, where)
-    if origin is Literal:
-        if value not in args:
-            raise ValueError(f"{where} is {value!r}, not one of {', '.join(map(str, args))}")
-        return value
-    if is_dataclass(hint):
-        return _decode(hint, value, where + ".")  # type: ignore[arg-type]
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise TypeError(f"{where} must be an object")
-        return {k: _value(args[1], v, f"{where}.{k}") for k, v in value.items()}
-    if origin is list:
-        if not isinstance(value, list):
-            raise TypeError(f"{where} must be a list")
-        return [_value(args[0], v, where) for v in value]
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise TypeError(f"{where} must be {hint.__name__}, not {type(value).__name__}")
-    return value
+    Raises:
+        EngineError: see `EngineInfo.from_json`.
+    """
+    source = printable(source)
+    todo = "export the engine again: zoo export NAME --fp16"
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise EngineError(f"{source} is not a sidecar", f"not JSON: {error}", todo) from None
+    if not isinstance(data, dict) or "format" not in data:
+        raise EngineError(f"{source} is not a sidecar", "it has no field 'format'", todo)
+    if data.pop("format") != FORMAT:
+        raise EngineError(
+            f"{source} is of another version of deepfake-zoo",
+            f"this version reads format {FORMAT}",
+            todo,
+        )
+    try:
+        previous = data.pop("previous", [])
+        if not isinstance(previous, list):
+            raise TypeError(f"previous must be a list, not {type(previous).__name__}")
+        infos = [decode(EngineInfo, data)]
+        return infos + [decode(EngineInfo, each, "previous.") for each in previous]
+    except (TypeError, ValueError) as error:
+        raise EngineError(f"{source} is damaged", printable(str(error)), todo) from None
 
 
 def sidecar_path(engine: Path) -> Path:
@@ -245,58 +240,8 @@ def sidecar_path(engine: Path) -> Path:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        if hasattr(hashlib, "file_digest"):
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        digest = hashlib.sha256()  # Python 3.10
+    with open_regular(path) as file:
+        digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
         return digest.hexdigest()
-
-
-def read_sidecar(engine: Path) -> EngineInfo | None:
-    """The sidecar beside an engine, ``None`` where there is none."""
-    path = sidecar_path(engine)
-    if not path.is_file():
-        return None
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EngineError(f"{path} cannot be read", str(error), "export the engine again") from None
-    return EngineInfo.from_json(text, str(path))
-
-
-def check_artefact(engine: Path, info: EngineInfo) -> Artefact:
-    """Check that an engine file is the one its sidecar speaks of.
-
-    Raises:
-        EngineError: the sidecar does not name the file, or size or sha256 differ.
-    """
-    artefact = info.artefacts.get(engine.name)
-    rebuild = f"zoo export {info.network} --fp16"
-    if artefact is None:
-        raise EngineError(
-            f"{engine} is not named in {sidecar_path(engine).name}",
-            f"it names {', '.join(info.artefacts) or 'no engine'}; was the file renamed?",
-            rebuild,
-        )
-    try:
-        size = engine.stat().st_size
-        found = file_sha256(engine)
-    except OSError as error:
-        raise EngineError(
-            f"{engine} cannot be read", error.strerror or str(error), "check its permissions"
-        ) from None
-    if size != artefact.bytes:
-        raise EngineError(
-            f"{engine} is damaged or of another export",
-            f"it has {size} bytes, its sidecar says {artefact.bytes}",
-            rebuild,
-        )
-    if found != artefact.sha256:
-        raise EngineError(
-            f"{engine} is damaged or of another export",
-            f"its sha256 is {found}, its sidecar says {artefact.sha256}",
-            rebuild,
-        )
-    return artefact

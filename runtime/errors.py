@@ -45,6 +45,10 @@ class EngineError(ZooError):
     """An engine file, its sidecar or the machine does not fit."""
 
 
+class EngineRunError(EngineError):
+    """An engine failed while it ran, or gave back what are no scores: no image's fault."""
+
+
 class ExportError(ZooError):
     """A network could not be converted, rewritten or built."""
 

@@ -20,6 +20,7 @@ from runtime.errors import ZooError
 from runtime.text import printable
 
 _BLOCK = 1 << 20
+_ZEROS = bytes(_BLOCK)
 #: Texts that people write or programs of ours: sidecars, results, tables of scores.
 MOST_TEXT = 64 << 20
 #: An encoded image.
@@ -104,7 +105,12 @@ def snapshot(path: Path, *, most: int = MOST_NETWORK, error: type[ZooError] = Zo
                 if size > most:  # it grew since its size was looked at
                     raise _too_large(path, size, most, error)
                 digest.update(block)
-                _write(kept, block)
+                if block == _ZEROS:
+                    # A file of holes takes no room on a disk, and none in memory then.
+                    os.lseek(kept, _BLOCK, os.SEEK_CUR)
+                else:
+                    _write(kept, block)
+            os.ftruncate(kept, size)
         except BaseException:
             _forget(kept, name)
             raise

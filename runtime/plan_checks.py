@@ -6,20 +6,17 @@ error code or a crash, so a plan is opened only after its sidecar's facts were c
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.cuda_driver import Device, query_driver
-from runtime.engine_info import (
-    Artefact,
-    Builder,
-    EngineInfo,
-    check_artefact,
-    read_sidecar,
-    sidecar_path,
-)
+from runtime.engine_file import EngineFile, check_artefact, take_engine
+from runtime.engine_info import Artefact, Builder, EngineInfo, sidecar_path
 from runtime.errors import EngineError, ZooError
+from runtime.files import Snapshot
 from runtime.tensorrt_api import Api, Flavour, load
+from runtime.text import printable
 
 #: What TensorRT-RTX builds for where no target is named: this and later.
 RTX_OLDEST_DEVICE = (8, 0)
@@ -27,8 +24,9 @@ RTX_OLDEST_DEVICE = (8, 0)
 
 @dataclass(frozen=True)
 class CheckedPlan:
-    """A plan that fits: its sidecar, the library that runs it and the GPU it runs on."""
+    """A plan that fits: its bytes and sidecar, the library that runs it and its GPU."""
 
+    content: Snapshot
     info: EngineInfo
     builder: Builder
     api: Api
@@ -51,14 +49,24 @@ def check_plan(path: Path, device: int = 0) -> CheckedPlan:
             that runs without), none of that index, or one the plan was not built for.
         MissingPackageError: the plan's flavour of TensorRT is not installed.
     """
-    info = read_sidecar(path)
+    file = take_engine(path)
+    try:
+        return _checked(file, device)
+    except BaseException:
+        file.content.close()
+        raise
+
+
+def _checked(file: EngineFile, device: int) -> CheckedPlan:
+    path = file.path
+    info = file.info or file.sidecar
     if info is None:
         raise EngineError(
             f"{path} cannot be opened without its sidecar",
             f"{sidecar_path(path)} is not there; it says what built the plan and for which GPU",
             "put the .json that zoo export wrote beside the plan",
         )
-    artefact = check_artefact(path, info)
+    artefact = check_artefact(file.content, info)
     builder = info.builder
     if builder is None:
         raise EngineError(
@@ -76,8 +84,8 @@ def check_plan(path: Path, device: int = 0) -> CheckedPlan:
     if api is not None and api.version != builder.version:
         raise EngineError(
             f"{path} was built by another version of {builder.flavour}",
-            f"{builder.version} built it, {api.version} is installed, and a plan runs only in "
-            "the version that built it",
+            f"{printable(builder.version)} built it, {api.version} is installed, and a plan runs "
+            "only in the version that built it",
             f"build it again: {rebuild}",
         )
     found = _device(path, info, device)
@@ -85,14 +93,14 @@ def check_plan(path: Path, device: int = 0) -> CheckedPlan:
         assert not_loaded is not None
         raise not_loaded
     if not runs_on(builder, found):
-        built_for = ", ".join(builder.target) or "8.0 and later"
+        built_for = printable(", ".join(builder.target)) or "8.0 and later"
         raise EngineError(
             f"{path} was not built for this GPU",
             f"it was built for compute capability {built_for}; device {found.index} "
             f"({found.name}) has {found.compute_capability}",
             f"build it again on this machine: {rebuild}",
         )
-    return CheckedPlan(info, builder, api, found)
+    return CheckedPlan(file.content, info, builder, api, found)
 
 
 def runs_on(builder: Builder, device: Device) -> bool:
@@ -117,7 +125,7 @@ def export_command(info: EngineInfo, artefact: Artefact, builder: Builder | None
     if builder is not None:
         words.append(f"--builder {builder.flavour}")
         words.append(f"--batch {builder.min_batch}:{builder.opt_batch}:{builder.max_batch}")
-    return " ".join(words)
+    return printable(" ".join(words))
 
 
 def _device(path: Path, info: EngineInfo, index: int) -> Device:
@@ -132,14 +140,16 @@ def _device(path: Path, info: EngineInfo, index: int) -> Device:
         if device.index == index:
             return device
     beside = [
-        n for n, a in info.artefacts.items() if a.kind == "onnx" and (path.parent / n).exists()
+        n
+        for n, a in info.artefacts.items()
+        if a.kind == "onnx" and os.path.exists(path.parent / n)  # noqa: PTH110  Path's raises of a name too long
     ]
     # The plainest one: FP32 is faster than FP16 on a CPU.
     beside.sort(key=lambda name: info.artefacts[name].precision != "fp32")
     instead = (
-        f'Detector("{path.parent / beside[0]}") runs on this CPU'
+        f'Detector("{printable(path.parent / beside[0])}") runs on this CPU'
         if beside
-        else (f"zoo export {info.network} makes a .onnx, which runs on any machine")
+        else (f"zoo export {printable(info.network)} makes a .onnx, which runs on any machine")
     )
     if driver.devices:
         known = ", ".join(f"{d.index} ({d.name})" for d in driver.devices)

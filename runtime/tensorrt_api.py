@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from runtime.build_progress import PhaseTracker, Progress
 from runtime.cuda_driver import Driver, query_driver
-from runtime.errors import EngineError, ExportError, MissingPackageError, ZooError
+from runtime.errors import EngineError, EngineRunError, ExportError, MissingPackageError, ZooError
 from runtime.message_log import MessageLog
 from runtime.tensorrt_types import (
     Availability,
@@ -434,8 +434,8 @@ class Context:
         if not self._context.execute_async_v3(stream):
             raise self._refusal("to execute")
 
-    def _refusal(self, what: str) -> EngineError:
-        return EngineError(
+    def _refusal(self, what: str) -> EngineRunError:
+        return EngineRunError(
             f"{self._api.title} refused {what}", self._api.log.errors() or "it gave no reason"
         )
 

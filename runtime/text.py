@@ -20,3 +20,8 @@ def _shown(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte that os.fsdecode could not decode
         return f"\\x{ord(character) - 0xDC00:02x}"
     return repr(character)[1:-1]
+
+
+def printable_lines(text: str) -> str:
+    """As `printable`, but what was on lines of its own stays there."""
+    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))

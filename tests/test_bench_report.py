@@ -27,6 +27,7 @@ from benchmarks.result import BenchResult, EngineRecord, Figure, PeerRecord
 from benchmarks.rounds import Step
 from benchmarks.stats import ratio_of_rounds, summarise
 from runtime.errors import ZooError
+from runtime.terminal import make_console
 
 #: Okabe and Ito, "Color Universal Design", 2008, and a grey.
 OKABE_ITO = {
@@ -189,7 +190,7 @@ def test_the_table_fits_into_80_columns(
     first = replace(result.figures[0], phases=phases, device_bytes=300_000_000)
     many = replace(result.figures[4], images_per_s=123_456.0)
     figures = (first, *result.figures[1:4], many, *result.figures[5:])
-    monkeypatch.setattr(report, "out", report.Console(width=80, highlight=False))
+    monkeypatch.setattr(report, "out", make_console(width=80))
     report.print_result(replace(result, figures=figures, interrupted=True), False)
     text = capsys.readouterr().out
     table = text[text.index("batch") : text.index("timed")]
@@ -343,3 +344,23 @@ def test_peers_are_read() -> None:
     assert parse_peers("all") == tuple(PEERS)
     with pytest.raises(ZooError, match="no peer 'kerass'"):
         parse_peers("kerass")
+
+
+def test_texts_from_outside_are_shown_as_text(
+    result: BenchResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names of a file of results may hold what a terminal obeys."""
+    hostile = "\x1b[2J[blink]x\r"
+    engine = replace(result.engine, title=hostile, file=hostile, weights=hostile)
+    peers = [replace(peer, title=hostile, scope=hostile) for peer in result.peers]
+    found = replace(
+        result, engine=engine, peers=peers, missing={hostile: hostile}, warnings=[hostile]
+    )
+    assert draw_plot(replace(found, engine=replace(engine, title=r"a$\frac$"))).startswith(
+        b"\x89PNG"
+    )
+    assert "<s>" not in draw_page(replace(found, engine=replace(engine, title="<s>")), None)
+    report.print_result(found, as_json=False)
+    shown = capsys.readouterr().out
+    assert shown.count("\\x1b[2J[blink]x\\r") >= 6
+    assert all(c.isprintable() for c in shown.replace("\n", ""))

@@ -191,7 +191,18 @@ def test_a_certificate_passes_only_when_everything_did():
     bad = compare(REFERENCE, shifted(1), FP32_BAR, names=NAMES)
     assert not certificate(comparisons=(bad,)).passed
     assert not certificate(spread=0.0).passed
-    assert "nothing was shown" in certificate(spread=0.0).failures[0]
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "told"),
+    [(-0.18, -0.17, "0.4551 to 0.4576"), (-2000.0, -1999.0, "0.0000 to 0.0000")],
+)
+def test_a_dead_network_is_told_by_what_it_answers(lowest, highest, told):
+    dead = certificate(spread=1e-4, lowest=lowest, highest=highest, samples="48 made frames")
+    assert not dead.passed
+    (failure,) = dead.failures
+    assert f"answers alike whatever it sees: P(fake) {told} on 48 made frames" in failure
+    assert "use weights that do" in failure
 
 
 def test_what_was_not_checked_is_written_down_as_that():

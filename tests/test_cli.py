@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from export.pipeline import ExportRequest
+from runtime.engine_info import sidecar_path
+from runtime.errors import ZooError
 from zoo import printing
-from zoo.catalog import CARDS
+from zoo.catalog import CARDS, find_card
 from zoo.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,6 +86,55 @@ def test_a_misspelt_network_gets_a_suggestion_and_exit_2():
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("mesonet", "meso4 or mesoinception4"),
+        ("MesoNet", "meso4 or mesoinception4"),
+        ("Meso-4", "meso4"),
+        ("mesoinception", "mesoinception4"),
+        ("resnet", "resnet18"),
+        ("ResNet50", "resnet18"),
+        ("facenet", "inception_resnet_v1"),
+        ("vgg", "vgg16"),
+        ("inceptionv3", "inception_v3"),
+    ],
+)
+def test_what_was_meant_comes_before_what_is_spelt_alike(name, meant):
+    with pytest.raises(ZooError) as error:
+        find_card(name)
+    assert error.value.why == f"did you mean {meant}?"
+
+
+def test_a_name_like_none_gets_all_names():
+    with pytest.raises(ZooError, match="the zoo has meso4"):
+        find_card("x")
+
+
+@pytest.mark.parametrize(
+    ("engine", "label"),
+    [
+        ("meso4.onnx", "onnx"),
+        ("meso4-MesoInception-f2f.best_2.fp16.onnx", "fp16.onnx"),
+        ("a.b.c.plan by tensorrt", "plan by tensorrt"),
+        ("best.2.fp16.onnx rounded", "fp16.onnx rounded"),
+        ("v1.onnx.plan", "plan"),
+        ("the original", "the original"),
+    ],
+)
+def test_dots_in_a_name_break_no_label(engine, label):
+    assert printing._short(engine) == label
+
+
+def test_dots_in_a_weights_file_s_name_reach_no_ending(tmp_path):
+    request = ExportRequest(
+        find_card("meso4"), str(tmp_path / "best.2.fp16.h5"), fp16=True, builder="none"
+    )
+    onnx, half, sidecar = request.files
+    assert (onnx, half) == ("meso4-best.2.onnx", "meso4-best.2.fp16.onnx")
+    assert {sidecar_path(Path(name)).name for name in (onnx, half)} == {sidecar}
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch):
     from zoo import doctor
 
@@ -96,6 +148,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
 def test_dry_run_prints_steps_and_files_and_does_nothing(tmp_path):
     result = zoo("export", "meso4", "--fp16", "--out", tmp_path, "--dry-run")
     assert result.exit_code == 0
+    assert "score with the original" in result.output
     for word in ("half precision", "build the plan (auto, batch 1:32:256)", "certificate"):
         assert word in result.output
     for name in ("meso4.onnx", "meso4.fp16.onnx", "meso4.plan", "meso4.json"):

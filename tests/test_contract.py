@@ -13,7 +13,7 @@ from export.contract import apply_contract
 from runtime.engine_info import Preprocessing
 from runtime.errors import ExportError
 from zoo.card import Head, Normalisation
-from zoo.originals.original import fake_scores
+from zoo.scores import fake_scores
 
 SIZE = Preprocessing(6, 5, "nearest")
 NORM = Normalisation(1 / 255, (0.4, 0.5, 0.6), (0.2, 0.3, 0.1))

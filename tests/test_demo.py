@@ -7,11 +7,19 @@ import json
 import os
 import re
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 import tempfile
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +31,13 @@ from tiny_engine import TinyEngine, TinyWeights, random_frames
 
 from runtime import Detector
 from runtime.errors import ImageError, ZooError
+from runtime.text import printable
+from zoo.commands.look import _ended_by_signals
 from zoo.demo import answer as answers
-from zoo.demo import page
+from zoo.demo import gate, page
+from zoo.demo.folder import private_folder
+from zoo.demo.gate import allowed_hosts
+from zoo.demo.uploads import Uploads
 
 av = pytest.importorskip("av", reason="PyAV is not installed (extra: video)")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra: evaluate)")
@@ -98,35 +111,6 @@ def test_a_clip_that_does_not_say_its_length_is_measured(
         answers.answer(long, detector, None)
 
 
-def test_an_upload_that_is_too_large_is_refused(
-    tiny_engine: TinyEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("gradio", reason="gradio is not installed (extra: demo)")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(page, "MAX_UPLOAD", "100kb")
-
-    def send(address: str, size: int) -> int:
-        body = (
-            b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n'
-            b"Content-Type: image/png\r\n\r\n" + bytes(size) + b"\r\n--x--\r\n"
-        )
-        request = urllib.request.Request(
-            f"{address}gradio_api/upload",
-            body,
-            {"Content-Type": "multipart/form-data; boundary=x"},
-        )
-        try:
-            with urllib.request.urlopen(request) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return int(error.code)
-
-    with Detector(tiny_engine.path) as detector, page.serve({"t": detector}, None) as address:
-        assert send(address, 50_000) == 200
-        assert send(address, 200_000) == 413
-    assert not list(tmp_path.glob("zoo-demo-*"))
-
-
 def test_what_is_no_picture_gives_a_message_without_its_place(
     tmp_path: Path, tiny_engine: TinyEngine
 ) -> None:
@@ -138,6 +122,8 @@ def test_what_is_no_picture_gives_a_message_without_its_place(
     ):
         answers.answer(path, detector, None)
     html = page.error_html(error.value, path)
+    odd = path.with_name("\u202ex\xa0.png")
+    assert str(tmp_path) not in page.error_html(ImageError(f"{printable(odd)} is none"), odd)
     assert "x.png is not an image" in html
     assert str(tmp_path) not in html
 
@@ -157,6 +143,272 @@ def test_no_face_is_a_result(picture: Path, tiny_engine: TinyEngine) -> None:
 def test_engines_have_names_of_their_own() -> None:
     assert page.engine_names([Path("a/x.onnx"), Path("a/y.onnx")]) == ["x.onnx", "y.onnx"]
     assert page.engine_names([Path("a/x.onnx"), Path("b/x.onnx")]) == ["a/x.onnx", "b/x.onnx"]
+
+
+# --- uploads ---
+
+
+def dropped(folder: Path, name: str, size: int = 10) -> Path:
+    path = folder / name / "x.png"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(bytes(size))
+    return path
+
+
+def bring(uploads: Uploads, folder: Path, name: str, size: int = 10) -> Path:
+    """A whole upload, as Gradio keeps it: under the hash of its bytes."""
+    assert uploads.begin(size)
+    path = dropped(folder, name, size)
+    uploads.arrived(path)
+    uploads.end(size)
+    return path
+
+
+def test_a_file_that_two_brought_stays_until_both_have_an_answer(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path)
+    path = bring(uploads, tmp_path, "same")
+    assert bring(uploads, tmp_path, "same") == path
+    with uploads.answering(path):
+        assert path.exists()
+    assert path.exists(), "the second is still waiting"
+    with pytest.raises(ZooError), uploads.answering(path):
+        raise ZooError("it cannot be judged")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_deleted_while_a_file_arrives(tmp_path: Path) -> None:
+    """It may be the one that was just answered, and is counted only when it is whole."""
+    uploads = Uploads(tmp_path)
+    path = bring(uploads, tmp_path, "same")
+    assert uploads.begin(10)
+    with uploads.answering(path):
+        pass
+    assert path.exists()
+    uploads.arrived(path)
+    uploads.end(10)
+    assert path.exists()
+    with uploads.answering(path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_arrived_only_in_part_is_deleted(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path)
+    assert uploads.begin(10)
+    (tmp_path / "tmpabc").write_bytes(b"half")
+    uploads.end(10)
+    assert not list(tmp_path.iterdir())
+
+
+def test_uploads_have_a_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from zoo.demo import uploads as module
+
+    monkeypatch.setattr(module, "MOST_WAITING_BYTES", 100)
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    uploads = Uploads(tmp_path)
+    large = bring(uploads, tmp_path, "large", 60)
+    assert uploads.begin(30)
+    assert not uploads.begin(30), "60 wait, 30 arrive"
+    uploads.end(30)
+    assert not uploads.begin(50)
+    with uploads.answering(large):
+        pass
+    paths = [bring(uploads, tmp_path, str(number)) for number in range(3)]
+    assert not uploads.begin(1), "three wait"
+    paths[0].unlink()  # by Gradio, which deletes what nobody asked about
+    assert uploads.begin(1)
+
+
+def test_the_folder_of_a_killed_page_is_deleted_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = "\n".join(
+        [
+            "import time",
+            "from zoo.demo.folder import private_folder",
+            "with private_folder() as folder:",
+            "    (folder / 'face.png').write_bytes(b'x')",
+            "    print(folder, flush=True)",
+            "    time.sleep(60)",
+        ]
+    )
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        other = Path(process.stdout.readline().strip())
+        with private_folder() as mine:
+            assert other.exists(), "its process is alive"
+            assert mine.exists()
+        process.kill()
+    assert other.exists()
+    with private_folder() as mine:
+        assert list(tmp_path.iterdir()) == [mine]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("host", "more", "reached", "refused"),
+    [
+        ("127.0.0.1", (), {"localhost", "127.0.0.1", "::1"}, {"10.0.0.5"}),
+        ("localhost", (), {"localhost", "127.0.0.1"}, set()),
+        ("[::1]", (), {"localhost", "::1"}, set()),
+        ("10.0.0.5", (), {"10.0.0.5"}, {"localhost", "127.0.0.1"}),
+        ("0.0.0.0", (), {"localhost", socket.gethostname().lower()}, {"evil.example"}),
+        ("10.0.0.5", ("Faces.example",), {"10.0.0.5", "faces.example"}, set()),
+    ],
+)
+def test_a_page_is_reached_by_its_own_names(
+    host: str, more: tuple[str, ...], reached: set[str], refused: set[str]
+) -> None:
+    found = set(allowed_hosts(host, more))
+    assert reached <= found
+    assert not refused & found
+
+
+def ask(
+    url: str, body: bytes | None = None, kind: str = "", **headers: str
+) -> tuple[int, bytes, Message]:
+    """(status, body, headers) of an answer."""
+    request = urllib.request.Request(url, body, {"Content-Type": kind, **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read(), answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(), error.headers
+
+
+def upload(address: str, *contents: bytes) -> tuple[int, bytes]:
+    parts = [
+        b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n'
+        b"Content-Type: image/png\r\n\r\n" + content + b"\r\n"
+        for content in contents
+    ]
+    body = b"".join(parts) + b"--x--\r\n"
+    return ask(f"{address}gradio_api/upload", body, "multipart/form-data; boundary=x")[:2]
+
+
+def judge(address: str, path: str, session: str) -> str:
+    """The answer that the page would show."""
+    _, config, _ = ask(f"{address}config")
+    event = {
+        "data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, "t"],
+        "fn_index": json.loads(config)["dependencies"][0]["id"],
+        "session_hash": session,
+    }
+    join = ask(f"{address}gradio_api/queue/join", json.dumps(event).encode(), "application/json")
+    assert join[0] == 200, join
+    _, stream, _ = ask(f"{address}gradio_api/queue/data?session_hash={session}")
+    messages = [json.loads(line[6:]) for line in stream.decode().splitlines() if line]
+    (done,) = [m for m in messages if m["msg"] == "process_completed"]
+    return str(done["output"]["data"][0])
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """An upload is swept away when its answer has been sent already."""
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_the_page_is_private_and_bounded(
+    tiny_engine: TinyEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Path
+) -> None:
+    """One page for many questions: it takes seconds to come up."""
+    pytest.importorskip("gradio", reason="gradio is not installed (extra: demo)")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with Detector(tiny_engine.path) as detector, page.serve({"t": detector}, None) as address:
+        host = urllib.parse.urlsplit(address).netloc
+        port = host.rpartition(":")[2]
+        # Who may ask: the page itself, under a name of its own.
+        assert ask(address)[0] == 200
+        assert ask(address, Host=f"localhost:{port}")[0] == 200
+        for name in ("evil.example", f"127.0.0.1.evil.example:{port}", ""):
+            assert ask(address, Host=name)[0] == 400
+        assert ask(f"{address}config", Origin=f"http://{host}")[0] == 200
+        for origin in ("http://evil.example", "null", f"http://localhost:{port}"):
+            status, _, headers = ask(f"{address}config", Origin=origin)
+            assert status == 403
+            assert not [key for key in headers if key.lower().startswith("access-control")]
+        # Two users with one picture both get their answer.
+        content = picture.read_bytes()
+        (first,), (second,) = (json.loads(upload(address, content)[1]) for _ in range(2))
+        assert first == second
+        for session, path in (("one", first), ("two", second)):
+            assert "P(fake)" in judge(address, path, session)
+        wait_until(lambda: not list(temporary.glob("zoo-demo-*/*")))
+        # How much one may send.
+        assert upload(address, content, content)[0] == 400
+        wait_until(lambda: not list(temporary.glob("zoo-demo-*/*")))
+        with monkeypatch.context() as small:
+            small.setattr(gate, "MOST_BYTES", 1000)
+            assert upload(address, bytes(100_000))[0] == 413
+        with monkeypatch.context() as full:
+            full.setattr("zoo.demo.uploads.MOST_WAITING", 0)
+            status, words = upload(address, content)
+            assert (status, b"try again" in words) == (503, True)
+        assert ask(f"{address}gradio_api/upload", b"", "multipart/form-data; boundary=x")[0] == 400
+    assert not list(temporary.glob("zoo-demo-*"))
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0)]
+)
+def test_a_signal_ends_what_is_open(number: signal.Signals, code: int) -> None:
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
+    closed = []
+
+    @contextmanager
+    def files() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            signal.raise_signal(number)  # a second one breaks nothing off
+            closed.append(True)
+
+    with pytest.raises(SystemExit) as ended, _ended_by_signals(), files():
+        signal.raise_signal(number)
+    assert ended.value.code == code
+    assert closed
+    after = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
+    assert after == handlers
+
+
+@pytest.mark.slow
+def test_a_signal_leaves_neither_files_nor_a_traceback(
+    tiny_engine: TinyEngine, tmp_path: Path
+) -> None:
+    """With a browser connected, as its page keeps a connection open."""
+    pytest.importorskip("gradio", reason="gradio is not installed (extra: demo)")
+    program = (
+        "import zoo.commands.look as look; look.open_finder = lambda name: None\n"
+        f"from zoo.cli import main; main(['demo', '--engine', {str(tiny_engine.path)!r}])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            (address,) = re.findall(r"http://\S+", process.stdout.readline())
+            with urllib.request.urlopen(f"{address}gradio_api/heartbeat/x") as open_stream:
+                assert upload(address, b"a picture")[0] == 200
+                assert [p for p in tmp_path.rglob("*") if p.is_file()]
+                process.terminate()
+                assert process.wait(20) == 143
+                open_stream.read()
+        finally:
+            process.kill()
+        assert process.stderr.read() == ""
+    assert not list(tmp_path.glob("zoo-demo-*"))
 
 
 # --- in a browser ---

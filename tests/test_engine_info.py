@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 from onnx import TensorProto
 from tiny_engine import TINY_INFO, TinyEngine, TinyWeights, describe, random_frames, tiny_model
 
-from runtime import Detector, engine_info
+from runtime import Detector
+from runtime.engine_file import check_artefact
 from runtime.engine_info import (
     FORMAT,
     Artefact,
@@ -21,11 +23,11 @@ from runtime.engine_info import (
     EngineInfo,
     Preprocessing,
     WeightsInfo,
-    check_artefact,
     file_sha256,
     sidecar_path,
 )
 from runtime.errors import EngineError
+from runtime.files import snapshot
 
 FULL = EngineInfo(
     network="net",
@@ -274,8 +276,11 @@ def test_renamed_engine(engine: TinyEngine) -> None:
     """Its metadata come with it; a check of the name alone says what the sidecar knows."""
     renamed = engine.path.rename(engine.path.with_name("other.onnx"))
     same_scores(renamed, engine)
-    with pytest.raises(EngineError, match=r"it names tiny\.onnx; was the file renamed\?"):
-        check_artefact(renamed, engine.info)
+    with (
+        snapshot(renamed) as content,
+        pytest.raises(EngineError, match=r"it names tiny\.onnx; was the file renamed\?"),
+    ):
+        check_artefact(content, engine.info)
 
 
 def test_missing_sidecar_with_metadata(engine: TinyEngine) -> None:
@@ -316,10 +321,14 @@ def test_preprocessing_of_another_frame_size(engine: TinyEngine) -> None:
 
 
 def test_unreadable_engine(engine: TinyEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> str:
-        raise PermissionError(13, "Permission denied", str(path))
+    opening = os.open
 
-    monkeypatch.setattr(engine_info, "file_sha256", refuse)  # the superuser may read all
+    def refuse(path: Any, *rest: Any, **more: Any) -> int:
+        if path == engine.path:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opening(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", refuse)  # the superuser may read all
     refused(engine.path, "cannot be read", "Permission denied", "permissions")
 
 

@@ -367,7 +367,7 @@ def test_files_that_must_not_stop_the_others(
         assert failure.name.endswith("real/a\nname with spaces.png")
         assert failure.why
     answer = CliRunner().invoke(main, ["evaluate", str(folder), "-e", str(tiny_engine.path)])
-    assert "a\\x0aname with spaces.png" in answer.output
+    assert "a\\nname with spaces.png" in answer.output
 
 
 def test_only_broken_images_are_an_error(tmp_path: Path, tiny_engine: TinyEngine) -> None:
@@ -379,7 +379,7 @@ def test_only_broken_images_are_an_error(tmp_path: Path, tiny_engine: TinyEngine
 
 def test_an_engine_without_a_number_is_an_error(make_set: MakeSet, tmp_path: Path) -> None:
     broken = TinyEngine.write(tmp_path, weights=TinyWeights.constant(float("nan")))
-    with pytest.raises(EngineError, match="gives no number for fake/"):
+    with pytest.raises(EngineError, match="gives no score"):
         evaluate(make_set(), engines=[broken.path])
 
 

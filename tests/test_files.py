@@ -26,6 +26,20 @@ def test_snapshot_keeps_bytes_that_are_replaced(tmp_path: Path) -> None:
         assert taken.size == 5000
 
 
+def test_a_file_of_holes_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "holes"
+    with path.open("wb") as file:
+        file.write(b"begin")
+        file.seek((40 << 20) - 3)
+        file.write(b"middle")
+        file.truncate((64 << 20) + 7)
+    with snapshot(path) as taken:
+        assert taken.size == (64 << 20) + 7
+        assert os.fstat(taken.fd).st_blocks * 512 < 8 << 20
+        assert taken.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert taken.read() == path.read_bytes()
+
+
 def test_files_of_a_snapshot_have_positions_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"0123456789")
     with snapshot(tmp_path / "a") as taken, taken.open() as one, taken.open() as two:

@@ -107,8 +107,16 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
 #: The parts of `zoo` that are the command: they alone reach for the rooms above theirs.
 COMMAND = {"cli", "first_run", "printing", "doctor"}
 COMMANDS = "zoo.commands"
-#: The hierarchy of errors, and the reading of what comes from outside, are everybody's.
-EVERYBODYS = ("runtime.errors", "runtime.files", "runtime.text", "runtime.confined")
+#: The hierarchy of errors, what reads and prints texts from outside, and locks are everybody's.
+EVERYBODYS = (
+    "runtime.errors",
+    "runtime.files",
+    "runtime.text",
+    "runtime.confined",
+    "runtime.terminal",
+    "runtime.locks",
+    "runtime.typed_json",
+)
 
 
 class Import(NamedTuple):

@@ -27,7 +27,8 @@ from weights.store import LocatedFile
 from zoo.catalog import find_card
 from zoo.noise import seeded_frames
 from zoo.originals import load_original
-from zoo.originals.keras_original import import_keras
+from zoo.originals.keras_framework import import_keras
+from zoo.recipe import Said
 
 pytestmark = pytest.mark.slow
 CARD = find_card("inception_resnet_v2")
@@ -85,7 +86,7 @@ def test_every_kind_of_file_loads_into_the_same_network(ours, tmp_path, suffix):
     path = tmp_path / f"saved{suffix}"
     save = ours.module.save_weights if suffix == ".weights.h5" else ours.module.save
     save(path)
-    loaded = load_original(CARD, str(path), fake_index=0)
+    loaded = load_original(CARD, str(path), said=Said(fake_index=0))
     assert loaded.weights.trained
     np.testing.assert_allclose(loaded.scores(FRAMES).logit, -ours.scores(FRAMES).logit, atol=1e-6)
 
@@ -108,7 +109,7 @@ def test_random_logits_of_real_faces_are_spread_and_not_saturated(ours):
 
 def test_the_exported_graph_is_an_inference_graph_with_one_logit():
     """No BatchNorm, no Softmax, no Dropout is left, and it says what the original says."""
-    original = load_original(SMALL, "random", fake_index=0)
+    original = load_original(SMALL, "random", said=Said(fake_index=0))
     due = original.scores(SMALL_FRAMES)
     plain = to_plain_onnx(original)
     assert plain.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 0, "any batch"
@@ -198,7 +199,7 @@ def test_a_backbone_is_loaded_strictly(published, imagenet):
     with pytest.raises(WeightsError, match="left over: predictions"):
         load_original(SMALL, "imagenet")
     with pytest.raises(WeightsError, match="number of classes") as refused:
-        load_original(SMALL, str(imagenet), fake_index=1)
+        load_original(SMALL, str(imagenet), said=Said(fake_index=1))
     assert "[1536, 1000]: 1000 outputs; InceptionResNetV2 judges by 2" in refused.value.why
 
 

@@ -22,8 +22,9 @@ from zoo.card import ModelCard, WeightsCard
 from zoo.catalog import CARDS, find_card
 from zoo.noise import seeded_frames
 from zoo.originals import load_original
-from zoo.originals.keras_original import import_keras
+from zoo.originals.keras_framework import import_keras
 from zoo.originals.mesonet import build_meso4, build_mesoinception4
+from zoo.recipe import Said
 
 MESO = [card for card in CARDS if card.original.startswith("zoo.originals.mesonet")]
 PUBLISHED = [(card, own) for card in MESO for own in card.weights]
@@ -337,7 +338,7 @@ def test_code_in_a_keras_file_is_not_run(tmp_path):
 def test_fake_index_is_refused_where_there_is_one_output():
     card: ModelCard = find_card("meso4")
     with pytest.raises(WeightsError, match="two outputs"):
-        load_original(card, "random", fake_index=1)
+        load_original(card, "random", said=Said(fake_index=1))
 
 
 def test_a_file_of_bare_weights_is_like_those_it_was_trained_as(tmp_path):

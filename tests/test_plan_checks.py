@@ -138,7 +138,7 @@ class TestWithoutADriver:
         assert "zoo export meso4 makes a .onnx" in error.todo
 
     def test_the_onnx_beside_it_is_named(self, plan: Path) -> None:
-        info = plan_checks.read_sidecar(plan)
+        info = plan_checks.take_engine(plan).info
         assert info is not None
         artefacts = dict(info.artefacts)
         for name, precision in (("fake.fp16.onnx", "fp16"), ("fake.onnx", "fp32")):
@@ -180,3 +180,27 @@ def test_the_command_makes_the_same_again(
 ) -> None:
     change_sidecar(machine.plan, weights=weights, builder={"version": "9"})
     assert f"zoo export meso4 {words} --builder" in refusal(machine).todo
+
+
+def test_a_sidecar_s_texts_cannot_reach_the_terminal_as_they_are(machine: Machine) -> None:
+    hostile = "\x1b[2J"
+    weights = WeightsInfo("custom", trained=True, file=hostile)
+    for builder in ({"version": hostile}, {"target": [hostile]}):
+        change_sidecar(machine.plan, network=hostile, weights=weights, builder=builder)
+        error = refusal(machine)
+        assert "\\x1b[2J" in error.why
+        assert "\\x1b[2J" in error.todo
+        assert str(error).replace("\n", "").isprintable()
+        change_sidecar(machine.plan, builder={"version": "11.4.0.106"})
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+def test_a_sidecar_that_names_what_no_file_can_be(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(plan_checks, "query_driver", lambda: Driver((), "", "no GPU here"))
+    info = plan_checks.take_engine(machine.plan).info
+    assert info is not None
+    beside = {name: Artefact("onnx", "fp32", 1, "0" * 64)}
+    change_sidecar(machine.plan, artefacts={**info.artefacts, **beside})
+    assert "no GPU here" in refusal(machine).why

@@ -21,6 +21,7 @@ from runtime import EngineError, FramesError, batch_io, cuda
 from runtime.batch import BatchProfile
 from runtime.batch_runner import BatchRunner
 from runtime.cuda_graphs import MOST_GRAPHS
+from runtime.errors import EngineRunError
 from runtime.tensorrt_api import Flavour
 
 #: Orders of work to try: as late as allowed, and drawn from seeds.
@@ -193,7 +194,10 @@ def test_a_missing_wait_gives_wrong_scores(
             patch.setattr(*broken)
             with machine.detector() as detector:
                 given = frames(100)
-                wrong += not np.array_equal(detector.infer(given)[0], logits(given))
+                try:
+                    wrong += not np.array_equal(detector.infer(given)[0], logits(given))
+                except EngineRunError:  # what lay in the memory before is no score
+                    wrong += 1
             machine.cuda.drain()
             gc.collect()
     assert wrong >= 2
@@ -290,6 +294,56 @@ def test_rtx_captures_graphs_itself(make: Make) -> None:
             detector.infer(frames(2))
     assert strategies == ["WHOLE_GRAPH_CAPTURE"]
     assert "cuStreamBeginCapture" not in machine.names()
+
+
+# What comes back
+
+
+@pytest.mark.parametrize("value", [np.nan, 2.0, -0.1, np.inf])
+@pytest.mark.parametrize("count", [2, 40])
+def test_what_is_no_score_is_an_error_of_the_plan_too(
+    make: Make, monkeypatch: pytest.MonkeyPatch, value: float, count: int
+) -> None:
+    plain = batch_io.BatchIo.scores
+
+    def scores(self: Any, many: int) -> Any:
+        logit, fake = plain(self, many)
+        fake[-1] = value
+        return logit, fake
+
+    with make().detector() as detector:
+        detector.infer(frames(count))
+        monkeypatch.setattr(batch_io.BatchIo, "scores", scores)
+        with pytest.raises(EngineRunError, match=r"fake\.plan gives no score"):
+            detector.infer(frames(count))
+
+
+def test_a_plan_that_does_not_run_is_an_error_of_the_engine(make: Make) -> None:
+    machine = make()
+    context = machine.module.IExecutionContext
+    context.execute_async_v3 = lambda self, stream: self._refuse("an illegal memory access")
+    with machine.detector() as detector:
+        with pytest.raises(EngineRunError, match="illegal memory access"):
+            detector.infer(frames(2))
+        with pytest.raises(EngineRunError, match="illegal memory access"):
+            detector.infer(frames(40))
+
+
+def test_views_of_frames_are_copied_by_the_batch(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = np.broadcast_to(frames(1), (40, *frames(1).shape[1:]))
+    with make().detector() as detector:
+        copied: list[int] = []
+        plain = np.ascontiguousarray
+
+        def copying(array: Any) -> Any:
+            copied.append(len(array))
+            return plain(array)
+
+        monkeypatch.setattr(np, "ascontiguousarray", copying)
+        check(detector.infer(given), given)
+    assert max(copied) == 16
 
 
 # Threads

@@ -9,6 +9,7 @@ from zoo.catalog import find_card
 from zoo.explain.gradcam import _torch_gradients, gradcam_heat
 from zoo.noise import seeded_frames
 from zoo.originals import load_original
+from zoo.recipe import Said
 
 pytest.importorskip("torchvision", reason="torchvision is not installed (extra: torch)")
 
@@ -16,7 +17,9 @@ pytest.importorskip("torchvision", reason="torchvision is not installed (extra: 
 @pytest.mark.parametrize("fake_index", [0, 1])
 def test_gradcam_accounts_for_the_logit_of_resnet18(fake_index: int) -> None:
     """It averages its last features and is linear behind: heat and bias make the logit."""
-    original = load_original(find_card("resnet18"), "random", seed=3, fake_index=fake_index)
+    original = load_original(
+        find_card("resnet18"), "random", seed=3, said=Said(fake_index=fake_index)
+    )
     (frame,) = seeded_frames(1, 224, 224, 8)
     features, gradients = _torch_gradients(original, original.normalise(frame[None]))
     assert features.shape == gradients.shape == (7, 7, 512)

@@ -24,6 +24,7 @@ from zoo.cli import main  # noqa: E402
 from zoo.noise import seeded_frames  # noqa: E402
 from zoo.originals import load_original  # noqa: E402
 from zoo.originals.torch_random import condition  # noqa: E402
+from zoo.recipe import Said  # noqa: E402
 
 
 def test_like_imagenet_is_what_torchvisions_transform_input_does(tmp_path: Path) -> None:
@@ -43,10 +44,10 @@ def test_like_imagenet_is_what_torchvisions_transform_input_does(tmp_path: Path)
     due = logits[:, 1] - logits[:, 0]
     path = tmp_path / "mine.pth"
     torch.save(model.state_dict(), path)
-    like = load_original(card, str(path), fake_index=1, like="imagenet")
+    like = load_original(card, str(path), said=Said(fake_index=1), like="imagenet")
     np.testing.assert_allclose(like.scores(frames).logit, due, rtol=1e-3, atol=1e-3)
     # The card's own way is another one, and nothing in the file tells.
-    plain = load_original(card, str(path), fake_index=1).scores(frames).logit
+    plain = load_original(card, str(path), said=Said(fake_index=1)).scores(frames).logit
     assert np.abs(plain - due).max() > 0.05
 
 

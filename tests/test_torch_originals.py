@@ -31,6 +31,7 @@ from zoo.noise import seeded_frames  # noqa: E402
 from zoo.originals import load_original  # noqa: E402
 from zoo.originals.torch_random import condition  # noqa: E402
 from zoo.originals.torchvision_nets import import_torchvision_models  # noqa: E402
+from zoo.recipe import Said  # noqa: E402
 
 TORCH = [card for card in CARDS if card.framework == "torch"]
 _WHEELS = Path(__file__).resolve().parents[1] / ".cache" / "wheels"
@@ -90,7 +91,7 @@ def facenet(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 
 def same_logits(card: ModelCard, other: nn.Module, path: Path, fake_index: int | None) -> None:
     """Our original with the weights in ``path`` says what ``other`` says."""
-    original = load_original(card, str(path), fake_index=fake_index)
+    original = load_original(card, str(path), said=Said(fake_index=fake_index))
     frames = frames_of(card)
     scores = original.scores(frames)
     x = torch.from_numpy(original.normalise(frames).transpose(0, 3, 1, 2).copy())
@@ -210,13 +211,13 @@ def test_loading_is_strict_and_names_what_does_not_fit(resnet18_state, tmp_path,
     changed = {k: v for k, v in {**resnet18_state, **change}.items() if v is not None}
     torch.save(changed, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match=said):
-        load_original(find_card("resnet18"), str(tmp_path / "a.pth"), fake_index=1)
+        load_original(find_card("resnet18"), str(tmp_path / "a.pth"), said=Said(fake_index=1))
 
 
 def test_counters_of_training_may_be_missing(resnet18_state, tmp_path):
     kept = {k: v for k, v in resnet18_state.items() if not k.endswith("num_batches_tracked")}
     torch.save(kept, tmp_path / "a.pth")
-    assert load_original(find_card("resnet18"), str(tmp_path / "a.pth"), fake_index=1)
+    assert load_original(find_card("resnet18"), str(tmp_path / "a.pth"), said=Said(fake_index=1))
 
 
 def test_a_linear_behind_a_dropout_is_the_head(resnet18_state, tmp_path):
@@ -225,13 +226,13 @@ def test_a_linear_behind_a_dropout_is_the_head(resnet18_state, tmp_path):
     card = find_card("resnet18")
     torch.save(nested, tmp_path / "a.pth")
     torch.save(resnet18_state, tmp_path / "b.pth")
-    a, b = (load_original(card, str(tmp_path / f"{n}.pth"), fake_index=1) for n in "ab")
+    a, b = (load_original(card, str(tmp_path / f"{n}.pth"), said=Said(fake_index=1)) for n in "ab")
     frames = frames_of(card)
     np.testing.assert_array_equal(a.scores(frames).logit, b.scores(frames).logit)
     deeper = {**nested, "fc.3.weight": torch.ones(2, 2), "fc.3.bias": torch.ones(2)}
     torch.save(deeper, tmp_path / "c.pth")
     with pytest.raises(WeightsError, match="does not fit ResNet18"):
-        load_original(card, str(tmp_path / "c.pth"), fake_index=1)
+        load_original(card, str(tmp_path / "c.pth"), said=Said(fake_index=1))
 
 
 def test_an_auxiliary_head_makes_no_difference(tmp_path):
@@ -245,7 +246,7 @@ def test_an_auxiliary_head_makes_no_difference(tmp_path):
     logits = []
     for name, tensors in cases.items():
         torch.save(tensors, tmp_path / f"{name}.pth")
-        original = load_original(card, str(tmp_path / f"{name}.pth"), fake_index=1)
+        original = load_original(card, str(tmp_path / f"{name}.pth"), said=Said(fake_index=1))
         logits.append(original.scores(frames_of(card, 2)).logit)
     np.testing.assert_array_equal(logits[0], logits[1])
     np.testing.assert_array_equal(logits[0], logits[2])
@@ -254,7 +255,7 @@ def test_an_auxiliary_head_makes_no_difference(tmp_path):
 def test_another_architecture_is_named(resnet18_state, tmp_path):
     torch.save(resnet18_state, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match="does not fit InceptionV3") as refused:
-        load_original(find_card("inception_v3"), str(tmp_path / "a.pth"), fake_index=1)
+        load_original(find_card("inception_v3"), str(tmp_path / "a.pth"), said=Said(fake_index=1))
     assert "resnet18" in refused.value.why
 
 
@@ -262,7 +263,7 @@ def test_another_number_of_classes_is_named(resnet18_state, tmp_path):
     many = {**resnet18_state, "fc.weight": torch.ones(1000, 512), "fc.bias": torch.ones(1000)}
     torch.save(many, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match="number of classes") as refused:
-        load_original(find_card("resnet18"), str(tmp_path / "a.pth"), fake_index=1)
+        load_original(find_card("resnet18"), str(tmp_path / "a.pth"), said=Said(fake_index=1))
     assert "[1000, 512]" in refused.value.why
     assert "1000 outputs" in refused.value.why
     assert "imagenet" in refused.value.todo
@@ -279,13 +280,15 @@ def test_one_output_takes_no_fake_index(tmp_path):
     card = find_card("inception_resnet_v1")
     torch.save(load_original(card, "random").module.state_dict(), tmp_path / "a.pth")
     with pytest.raises(WeightsError, match="--fake-index is for two outputs"):
-        load_original(card, str(tmp_path / "a.pth"), fake_index=1)
+        load_original(card, str(tmp_path / "a.pth"), said=Said(fake_index=1))
 
 
 def test_the_two_class_orders_are_each_others_opposite(resnet18_state, tmp_path):
     card = find_card("resnet18")
     torch.save(resnet18_state, tmp_path / "a.pth")
-    zero, one = (load_original(card, str(tmp_path / "a.pth"), fake_index=i) for i in (0, 1))
+    zero, one = (
+        load_original(card, str(tmp_path / "a.pth"), said=Said(fake_index=i)) for i in (0, 1)
+    )
     frames = frames_of(card)
     np.testing.assert_allclose(zero.scores(frames).logit, -one.scores(frames).logit)
 
@@ -309,6 +312,9 @@ def test_a_backbone_gets_a_new_head_and_counts_as_untrained(tmp_path, monkeypatc
     assert 0.5 < original.scores(frames_of(card, 8)).logit.std() < 8
     cut = {k: v for k, v in published.state_dict().items() if k != "layer1.0.bn1.bias"}
     torch.save(cut, path)
+    with pytest.raises(WeightsError, match="was replaced while it was looked at"):
+        load_original(card, "imagenet")
+    found = LocatedFile(path, file_sha256(path), "test", "torchvision", "BSD-3-Clause")
     with pytest.raises(WeightsError, match=r"missing: layer1\.0\.bn1\.bias"):
         load_original(card, "imagenet")
 
@@ -325,7 +331,9 @@ def test_nothing_untrained_is_chosen_for_the_user():
 def test_half_precision_weights_are_accepted_and_said(resnet18_state, tmp_path):
     half = {k: v.half() if v.is_floating_point() else v for k, v in resnet18_state.items()}
     torch.save({"state_dict": half}, tmp_path / "a.pth")
-    original = load_original(find_card("resnet18"), str(tmp_path / "a.pth"), fake_index=1)
+    original = load_original(
+        find_card("resnet18"), str(tmp_path / "a.pth"), said=Said(fake_index=1)
+    )
     assert "float16 weights, widened exactly" in original.weights.source
     assert "'state_dict'" in original.weights.source
     assert original.module.fc.weight.dtype == torch.float32

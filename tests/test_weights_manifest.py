@@ -75,10 +75,55 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
         manifest.entry("Meso4_DF")
 
 
+GOOD = """
+["a.h5"]
+url = "https://example.org/a.h5"
+bytes = 3
+sha256 = "00"
+licence = "MIT"
+source = "https://example.org"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD[:20], "Unterminated"),
+        (GOOD.replace("bytes = 3", ""), "field a.h5.bytes is missing"),
+        (GOOD.replace("bytes = 3", 'bytes = "3"'), "a.h5.bytes must be int"),
+        (GOOD.replace("bytes = 3", "bytes = 0"), "is empty"),
+        (GOOD.replace("MIT", "\\u001b[2J") + "size = 3\n", "unknown field a.h5.size"),
+        (GOOD.replace("sha256", "md6"), "unknown field a.h5.md6"),
+        (GOOD.replace("a.h5", "../a.h5"), "no file name"),
+        (GOOD + 'needs = "everything"\n', "a.h5.needs is 'everything'"),
+        ("a = 3\n", "a must be a table"),
+        ("\xff", "is not UTF-8"),
+        ("a = [" * 5000, ""),
+    ],
+)
+def test_a_damaged_manifest_is_named(tmp_path, monkeypatch, text, words):
+    path = tmp_path / "manifest.toml"
+    path.write_text(text, "latin-1")
+    monkeypatch.setattr(manifest, "MANIFEST", path)
+    with pytest.raises(WeightsError) as caught:
+        manifest.entries.__wrapped__()
+    assert str(path) in caught.value.what
+    assert words in str(caught.value)
+    assert caught.value.todo
+
+
+def test_the_example_is_no_damaged_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "MANIFEST", tmp_path / "manifest.toml")
+    manifest.MANIFEST.write_text(GOOD)
+    assert manifest.entries.__wrapped__()["a.h5"].bytes == 3
+
+
 @pytest.mark.weights
 def test_the_manifest_agrees_with_the_files_that_are_here(weights_dir):
     here = {e.name: e for e in manifest.entries().values() if (weights_dir / e.name).exists()}
-    assert set(here) == {p.name for p in weights_dir.iterdir()}, "each is in the manifest"
+    assert set(here) == {p.name for p in weights_dir.iterdir() if p.is_file()}, (
+        "each is in the manifest"
+    )
     for entry in here.values():
         path = weights_dir / entry.name
         assert path.stat().st_size == entry.bytes

@@ -326,6 +326,19 @@ def test_fetch_downloads_nothing_that_is_here(places, server, monkeypatch):
     assert not server.requests
 
 
+@pytest.mark.timeout(10)
+def test_a_pipe_in_a_file_s_place_is_named_and_never_read(places, monkeypatch):
+    path = places["env"] / NAME
+    os.mkfifo(path)
+    with pytest.raises(WeightsError, match="not the published file") as caught:
+        store.locate(NAME)
+    assert "a pipe" in caught.value.why
+    assert store.check()[0].status == "damaged"
+    # It may become one after it was looked at, too.
+    with pytest.raises(WeightsError, match="is a pipe"):
+        store.hash_of(path, "sha256")
+
+
 def test_several_folders_of_the_user(places, monkeypatch, tmp_path):
     (places["env"] / NAME).write_bytes(CONTENT)
     monkeypatch.setenv("ZOO_WEIGHTS", os.pathsep.join([str(tmp_path / "no"), str(places["env"])]))

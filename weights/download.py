@@ -7,22 +7,32 @@ file beside the target, and pooch is handed the whole of it.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-import shutil
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urldefrag
 
+from runtime.locks import alone
+from runtime.terminal import make_console, tell
+from runtime.text import printable
 from weights.manifest import Entry
 
 #: To connect, and between two reads, in seconds.
 _TIMEOUT = (10.0, 30.0)
+
+#: A transfer may take so long and as many seconds more as it has bytes at this speed: one
+#: that drips for ever is ended, and what came is kept.
+_LEAST_SECONDS = 60.0
+_LEAST_SPEED = 16_000
+
+_BLOCK = 1 << 16
+
+#: Of a header; Python refuses to read numbers of thousands of digits.
+_NUMBER = r"[0-9]{1,18}"
 
 
 class DownloadError(Exception):
@@ -48,20 +58,25 @@ def download(due: Entry, folder: Path) -> Path:
             not the published ones. What came of a broken connection is kept.
     """
     import requests
+    import urllib3
 
     transfer = PurePosixPath(urldefrag(due.url).url).name
     downloader = ResumingDownloader(folder / f"{transfer}.part", due)
+
+    def waiting() -> None:
+        tell(f"waiting for another download of {transfer}", error=True)
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder / f"{transfer}.lock", transfer):
+        with alone(folder / f"{transfer}.lock", waiting):
             try:
                 return _retrieve(due, folder, downloader)
-            except ValueError:
+            except (ValueError, _OtherBytesError):
                 if not downloader.resumed:
                     raise
             # What was kept may have belonged to another version; begin anew, once.
             return _retrieve(due, folder, ResumingDownloader(downloader.part, due))
-    except requests.RequestException as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         kept = _size(downloader.part)
         again = f"; {kept} of {due.transfer_bytes} bytes are kept for the next try" * bool(kept)
         raise DownloadError(_innermost(error) + again) from error
@@ -72,6 +87,10 @@ def download(due: Entry, folder: Path) -> Path:
             f"{folder} cannot be written ({error.strerror or error})",
             "ZOO_CACHE=DIR names another folder for downloads",
         ) from error
+
+
+class _OtherBytesError(DownloadError):
+    """What came is not what is published."""
 
 
 class ResumingDownloader:
@@ -118,12 +137,19 @@ class ResumingDownloader:
         headers = {"Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
-        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
+        try:
+            answer = requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+        except requests.RequestException:
+            raise
+        except ValueError as error:  # as of an address that it is sent on to
+            raise DownloadError(f"the server's answer makes no sense ({_line(error)})") from None
+        with answer:
             start, whole = _range_of(answer)
             if have and (answer.status_code == 416 or start not in (0, have)):
                 return False
             if answer.status_code >= 400:
-                raise DownloadError(f"the server answers {answer.status_code} {answer.reason}")
+                reason = printable(answer.reason or "")
+                raise DownloadError(f"the server answers {answer.status_code} {reason}".rstrip())
             size = self.due.transfer_bytes
             if whole is not None and whole != size:
                 raise DownloadError(f"the server's file has {whole} bytes, {size} are due")
@@ -134,12 +160,12 @@ class ResumingDownloader:
         return True
 
     def _write(self, answer: Any, start: int) -> None:
-        from rich.console import Console
+        import requests
         from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
         size = self.due.transfer_bytes
         columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        console = Console(stderr=True, quiet=not sys.stderr.isatty())
+        console = make_console(error=True, quiet=not sys.stderr.isatty())
         have = start
         with (
             Progress(*columns, console=console) as bar,
@@ -147,30 +173,50 @@ class ResumingDownloader:
         ):
             file.seek(start)
             task = bar.add_task(self.due.name, total=size, completed=start)
-            for block in answer.iter_content(1 << 16):
+            end = time.monotonic() + _LEAST_SECONDS + (size - have) / _LEAST_SPEED
+            # As it comes: a full block may be more than a bad connection ever brings at once.
+            while block := answer.raw.read1(_BLOCK, decode_content=True):
                 have += len(block)
                 if have > size:
                     self.part.unlink()
                     raise DownloadError(f"the server sends more than the {size} bytes due")
                 file.write(block)
                 bar.advance(task, len(block))
+                if time.monotonic() > end:
+                    raise requests.Timeout(f"it comes too slowly, below {_LEAST_SPEED} bytes/s")
 
     def _extract(self, member: str, output_file: str) -> None:
         """Take the file out of the archive that was fetched, and drop the archive."""
         # Not straight into pooch's temporary file: that one is for its owner only.
-        whole = self.part.with_name(f"{self.due.name}.part")
+        whole = self.part.with_name(f"{self.due.name}.unpacked")
         try:
-            with zipfile.ZipFile(self.part) as archive:
-                if archive.getinfo(member).file_size != self.due.bytes:
-                    raise DownloadError(f"{member} in the archive has another size")
-                with archive.open(member) as source, whole.open("wb") as target:
-                    shutil.copyfileobj(source, target)
+            with whole.open("wb") as target:
+                for block in self._unpacked(member):
+                    target.write(block)
             whole.replace(output_file)
-        except (zipfile.BadZipFile, KeyError) as error:
-            raise DownloadError(f"the server's archive does not hold {member}") from error
         finally:
             self.part.unlink()
             whole.unlink(missing_ok=True)
+
+    def _unpacked(self, member: str) -> Iterator[bytes]:
+        try:
+            with zipfile.ZipFile(self.part) as archive:
+                info = archive.getinfo(member)
+                if info.file_size != self.due.bytes:
+                    raise _OtherBytesError(f"{member} in the archive has another size")
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise _OtherBytesError(f"{member} in the archive is packed in an unusual way")
+                with archive.open(info) as source:
+                    while block := source.read(_BLOCK):
+                        yield block
+        except _OtherBytesError:
+            raise
+        except KeyError:
+            raise _OtherBytesError(f"the server's archive does not hold {member}") from None
+        except Exception as error:  # zipfile raises what it likes of damaged archives
+            raise _OtherBytesError(
+                f"the server's archive, which should hold {member}, is damaged ({_line(error)})"
+            ) from None
 
 
 def _retrieve(due: Entry, folder: Path, downloader: ResumingDownloader) -> Path:
@@ -191,42 +237,15 @@ def _retrieve(due: Entry, folder: Path, downloader: ResumingDownloader) -> Path:
 def _range_of(answer: Any) -> tuple[int, int | None]:
     """First byte that the server sends, and the size of its file where it says so."""
     if answer.status_code == 206:
-        said = re.match(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+        said = re.match(
+            rf"bytes ({_NUMBER})-\d+/({_NUMBER}|\*)", answer.headers.get("Content-Range", "")
+        )
         if said is None:
             return -1, None
         return int(said[1]), None if said[2] == "*" else int(said[2])
-    length = answer.headers.get("Content-Length")
+    length = re.fullmatch(_NUMBER, answer.headers.get("Content-Length", ""))
     plain = answer.headers.get("Content-Encoding", "identity") == "identity"
-    return 0, int(length) if length is not None and plain else None
-
-
-@contextmanager
-def _alone(lock: Path, what: str) -> Iterator[None]:
-    """Hold a lock, which the system gives back even if this process is killed."""
-    while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"waiting for another download of {what}", file=sys.stderr)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_still(descriptor, lock):
-                try:
-                    yield
-                finally:
-                    lock.unlink()
-                return
-        finally:
-            os.close(descriptor)
-
-
-def _is_still(descriptor: int, lock: Path) -> bool:
-    """Whether an open lock is the file of that name: who held it before has removed it."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), lock.stat())
-    except FileNotFoundError:
-        return False
+    return 0, int(length[0]) if length is not None and plain else None
 
 
 def _size(path: Path) -> int:
@@ -237,4 +256,8 @@ def _innermost(error: BaseException) -> str:
     """What requests and urllib3 wrap several times, in one line."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return _line(error)
+
+
+def _line(error: BaseException) -> str:
+    return printable((str(error).splitlines() or [type(error).__name__])[0][:200])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 from urllib.parse import urldefrag
 
 from runtime.errors import WeightsError
+from runtime.files import read_text
+from runtime.text import printable
+from runtime.typed_json import decode
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -56,6 +60,10 @@ class Entry:
     def __post_init__(self) -> None:
         if (self.sha256 is None) == (self.md5 is None):
             raise ValueError(f"{self.name} of the manifest needs one of sha256 and md5")
+        if PurePosixPath(self.name).name != self.name:
+            raise ValueError(f"{self.name} of the manifest is no file name")
+        if min(self.bytes, self.transfer_bytes) < 1:
+            raise ValueError(f"{self.name} of the manifest is empty")
 
     @property
     def hash_kind(self) -> HashKind:
@@ -82,9 +90,24 @@ class Entry:
 
 @cache
 def entries() -> dict[str, Entry]:
-    """Every file of the manifest by name."""
-    table = tomllib.loads(MANIFEST.read_text("utf-8"))
-    return {name: Entry(name, **fields) for name, fields in table.items()}
+    """Every file of the manifest by name.
+
+    Raises:
+        WeightsError: the manifest is damaged.
+    """
+    try:
+        table = tomllib.loads(read_text(MANIFEST, error=WeightsError))
+        return {name: _entry(name, fields) for name, fields in table.items()}
+    except (TypeError, ValueError, RecursionError) as error:
+        raise WeightsError(
+            f"{MANIFEST} is damaged", printable(str(error)), "install deepfake-zoo again"
+        ) from None
+
+
+def _entry(name: str, fields: Any) -> Entry:
+    if not isinstance(fields, Mapping):
+        raise TypeError(f"{name} must be a table, not {type(fields).__name__}")
+    return decode(Entry, {**fields, "name": name}, f"{name}.")
 
 
 def entry(name: str) -> Entry:

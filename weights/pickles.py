@@ -3,10 +3,15 @@
 A pickle is a program that builds objects by calling whatever it names. Here its opcodes
 are followed with placeholders instead of calls: enough to see which arrays a checkpoint
 holds and what it would import, and nothing of it is executed.
+
+Data can do harm too: a few bytes may ask for an array of any size, or for work without
+end. Such steps are noted as flaws, and a pickle of more steps than any checkpoint has is
+not followed to its end.
 """
 
 from __future__ import annotations
 
+import math
 import pickletools
 import re
 from collections.abc import Iterator
@@ -17,6 +22,15 @@ from typing import IO, Any
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 #: A file of that kind is five pickles in a row, then the numbers.
 _MOST_PICKLES = 5
+#: Opcodes, and items that are handed on. A large network's checkpoint with its optimiser's
+#: state has some 100,000.
+MOST_STEPS = 300_000
+#: In steps: numbers and tuples, unlike texts, can be chosen to collide in a hash table.
+_KEY_STEPS = 100
+#: Offset, sizes and strides of a tensor; torch has at most 64 axes.
+_MOST_NUMBERS = 1 + 2 * 64
+#: Bytes that are read; what a few in an archive unpack to may have no end.
+_MOST_BYTES = 64 << 20
 
 #: What a checkpoint of tensors, options and metrics names. All of it builds data, and
 #: loaders that run nothing accept it; any other name is code.
@@ -34,12 +48,29 @@ _DATA = re.compile(
     |torch\.serialization\._get_layout
     |torch\._tensor\._rebuild_from_type_v2
     |torch\._utils\._rebuild_(tensor(_v[23])?|parameter(_with_state)?|(q|sparse_)tensor)
+    |torch\._utils\._rebuild_meta_tensor_no_storage
     |numpy\.(ndarray|dtype)
     |numpy\.dtypes\.\w+DType
     |numpy\.(_core|core)\.multiarray\.(scalar|_reconstruct)""",
     re.VERBOSE,
 )
 _MARK = object()
+#: What makes, of a number alone, an array of that size.
+_SIZED = re.compile(
+    r"torch\.(cuda\.)?(sparse\.)?\w*(Storage|Tensor)|torch\._utils\._rebuild_qtensor"
+)
+_CONTAINERS = re.compile(
+    r"collections\.(OrderedDict|Counter|defaultdict)|torch\.Size"
+    r"|(builtins|__builtin__)\.(set|frozenset)"
+)
+_REBUILT = re.compile(r"torch\._utils\._rebuild_(tensor(_v[23])?|parameter(_with_state)?)")
+#: Bytes of a number by the first letters of its storage's name; others have one.
+_BYTES = {
+    **dict.fromkeys(("Double", "Long", "ComplexFloat"), 8),
+    **dict.fromkeys(("Float", "Int"), 4),
+    **dict.fromkeys(("Half", "BFloat16", "Short"), 2),
+    "ComplexDouble": 16,
+}
 
 
 @dataclass(eq=False)
@@ -71,12 +102,46 @@ class Pickled:
         imports: every name that it would import, in order, without repetition.
         texts: every text in it.
         whole: whether the first pickle (or, of torch's old format, all five) ended.
+        steps: that were taken.
+        flaw: the first thing in it that would take memory or time without bound; empty
+            where there is none.
+        flawed: what that would have made.
+        storages: bytes of each storage that it speaks of.
     """
 
     values: list[Any] = field(default_factory=list)
     imports: dict[str, None] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     whole: bool = True
+    steps: int = 0
+    flaw: str = ""
+    flawed: Any = None
+    storages: dict[Any, int] = field(default_factory=dict)
+
+    def spend(self, steps: int) -> None:
+        """Count steps.
+
+        Raises:
+            _TooLongError: there were too many.
+        """
+        self.steps += steps
+        if self.steps > MOST_STEPS:
+            self.mark(f"its pickle has more than {MOST_STEPS:,} steps, which no checkpoint has")
+            raise _TooLongError
+
+    def mark(self, flaw: str, what: Any = None) -> None:
+        """Note a flaw, the first one alone."""
+        if not self.flaw:
+            self.flaw, self.flawed = flaw, what
+
+    @property
+    def flawed_name(self) -> str:
+        """Under which name in a container the flawed thing is, if under one."""
+        for items in _containers(self.values):
+            for key, value in items.items() if isinstance(items, dict) else ():
+                if value is self.flawed and value is not None:
+                    return str(key)
+        return ""
 
     @property
     def code(self) -> tuple[str, ...]:
@@ -84,12 +149,17 @@ class Pickled:
         return tuple(name for name in self.imports if not _DATA.fullmatch(name))
 
 
+class _TooLongError(Exception):
+    """A pickle has too many steps."""
+
+
 def follow(stream: IO[bytes]) -> Pickled:
     """Follow the pickles of a stream. Never raises for what is in them."""
     found = Pickled()
+    limited: Any = _Limited(stream)
     for _ in range(_MOST_PICKLES):
         try:
-            found.values.append(_Follower(found).follow(stream))
+            found.values.append(_Follower(found).follow(limited))
         except Exception:  # a damaged pickle fails in many ways; what came before still tells
             found.whole = False
             break
@@ -104,6 +174,14 @@ def tensors(value: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _mappings(value: Any) -> Iterator[dict[str, tuple[int, ...]]]:
+    for items in _containers(value):
+        if isinstance(items, dict):
+            shapes = {k: _shape(v) for k, v in items.items() if isinstance(k, str)}
+            yield {k: shape for k, shape in shapes.items() if shape is not None}
+
+
+def _containers(value: Any) -> Iterator[Any]:
+    """Every dict, list and tuple in a value, each once."""
     seen: set[int] = set()
     queue = [value]
     while queue:
@@ -112,29 +190,59 @@ def _mappings(value: Any) -> Iterator[dict[str, tuple[int, ...]]]:
             continue
         seen.add(id(container))
         items = container.items if isinstance(container, Call) else container
-        if isinstance(items, dict):
-            shapes = {k: _shape(v) for k, v in items.items() if isinstance(k, str)}
-            yield {k: shape for k, shape in shapes.items() if shape is not None}
-            queue += items.values()
-        elif isinstance(items, (list, tuple)):
-            queue += items
+        if isinstance(items, (dict, list, tuple)):
+            yield items
+            queue += items.values() if isinstance(items, dict) else items
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
     """Of a tensor that would be rebuilt; ``None`` for anything else."""
-    while isinstance(value, Call) and isinstance(value.function, Global):
-        function, arguments = value.function.name, value.arguments
-        if not isinstance(arguments, tuple):
-            return None
-        if function.startswith("torch._utils._rebuild_parameter") and arguments:
-            value = arguments[0]
-        elif function.startswith("torch._utils._rebuild_tensor") and len(arguments) > 2:
-            shape = arguments[2]
+    while (rebuilt := _rebuilt(value)) is not None:
+        function, arguments = rebuilt
+        if function.startswith("torch._utils._rebuild_parameter"):
+            value = arguments[0] if arguments else None
+        else:
+            shape = arguments[2] if len(arguments) > 2 else None
             whole = isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)
             return shape if whole else None
-        else:
-            return None
     return None
+
+
+def _rebuilt(value: Any) -> tuple[str, tuple[Any, ...]] | None:
+    """The function of `_REBUILT` that a call is of, and its arguments."""
+    if not isinstance(value, Call):
+        return None
+    function, arguments = value.function, value.arguments
+    if isinstance(function, Global) and function.name == "torch._tensor._rebuild_from_type_v2":
+        # Of a tensor with attributes: the function and its arguments are arguments.
+        if not isinstance(arguments, tuple) or len(arguments) < 3:
+            return None
+        function, _, arguments = arguments[:3]
+    if not isinstance(function, Global) or not isinstance(arguments, tuple):
+        return None
+    return (function.name, arguments) if _REBUILT.fullmatch(function.name) else None
+
+
+class _Limited:
+    """The part of a stream that is read, as `pickletools` reads it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._left = _MOST_BYTES
+
+    def read(self, count: int) -> bytes:
+        """See `io.BufferedIOBase.read`."""
+        return self._taken(self._stream.read(min(count, self._left + 1)))
+
+    def readline(self) -> bytes:
+        """See `io.IOBase.readline`."""
+        return self._taken(self._stream.readline(self._left + 1))
+
+    def _taken(self, part: bytes) -> bytes:
+        self._left -= len(part)
+        if self._left < 0:
+            raise ValueError("too long")
+        return part
 
 
 class _Follower:
@@ -145,8 +253,9 @@ class _Follower:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def follow(self, stream: IO[bytes]) -> Any:
+    def follow(self, stream: Any) -> Any:
         for opcode, argument, _ in pickletools.genops(stream):
+            self.found.spend(1)
             if opcode.name == "STOP":
                 return self.stack.pop()
             self._step(opcode.name, argument)
@@ -191,7 +300,10 @@ class _Follower:
                 pairs = self._since_mark()
                 self._set(stack[-1], pairs)
             case "BUILD":
-                stack.pop()
+                state = stack.pop()
+                self.found.spend(_length(state))
+                if isinstance(stack[-1], Call) and "ensor" in _name(stack[-1]):
+                    self.found.mark("a tensor's storage would be exchanged", stack[-1])
             case "MEMOIZE":
                 self.memo[len(self.memo)] = stack[-1]
             case "PUT" | "BINPUT" | "LONG_BINPUT":
@@ -207,19 +319,19 @@ class _Follower:
                 stack.append(self._import("copyreg extension", argument))
             case "INST":
                 arguments = tuple(self._since_mark())
-                stack.append(Call(self._import(*argument.split(" ", 1)), arguments))
+                stack.append(self._call(self._import(*argument.split(" ", 1)), arguments))
             case "OBJ":
                 function, *rest = self._since_mark()
-                stack.append(Call(function, tuple(rest)))
+                stack.append(self._call(function, tuple(rest)))
             case "REDUCE" | "NEWOBJ":
                 arguments = stack.pop()
-                stack.append(Call(stack.pop(), arguments))
+                stack.append(self._call(stack.pop(), arguments))
             case "NEWOBJ_EX":
                 stack.pop()
                 arguments = stack.pop()
-                stack.append(Call(stack.pop(), arguments))
+                stack.append(self._call(stack.pop(), arguments))
             case "BINPERSID":
-                stack.append(Call("storage", stack.pop()))
+                stack.append(self._storage(stack.pop()))
             case "PERSID" | "NEXT_BUFFER":
                 stack.append(Call("storage", argument))
             case _:  # what is left puts a number, a text or bytes on the stack
@@ -234,6 +346,58 @@ class _Follower:
         self.found.imports[name] = None
         return Global(name)
 
+    def _call(self, function: Any, arguments: Any) -> Call:
+        """A call, not made: noted where making it would take what it likes."""
+        made, found = Call(function, arguments), self.found
+        name = _name(made)
+        given = arguments if isinstance(arguments, tuple) else ()
+        for one in given:
+            found.spend(_length(one))
+        if _SIZED.fullmatch(name):
+            found.mark(f"{name} would make an array of any size", made)
+        elif _CONTAINERS.fullmatch(name):
+            for one in given:
+                items = one.items if isinstance(one, Call) else one
+                found.spend(sum(map(_key_steps, items)) if isinstance(items, (list, dict)) else 0)
+                if isinstance(one, Call) and not _CONTAINERS.fullmatch(_name(one)):
+                    found.mark(f"{name} would be made of {_name(one)}", made)
+        elif name.endswith(".bytearray") and given and not isinstance(given[0], (str, bytes)):
+            found.mark(f"{name} would make an array of any size", made)
+        elif name == "torch._tensor._rebuild_from_type_v2" and _rebuilt(made) is None:
+            found.mark("a tensor would be rebuilt in an unknown way", made)
+        elif (rebuilt := _rebuilt(made)) is not None:
+            self._check_tensor(made, *rebuilt)
+        return made
+
+    def _check_tensor(self, made: Call, function: str, arguments: tuple[Any, ...]) -> None:
+        """A tensor has to lie within its storage, each number of it once at most."""
+        if "_parameter" in function:
+            return
+        storage, offset, shape, strides = (*arguments, *[None] * 4)[:4]
+        numbers = (offset, *shape, *strides) if _tuples(shape, strides) else (None,)
+        many = len(numbers) > _MOST_NUMBERS
+        if many or not all(isinstance(n, int) and 0 <= n < 1 << 63 for n in numbers):
+            self.found.mark("a tensor has no shape", made)
+            return
+        given = storage.arguments if isinstance(storage, Call) else ()
+        held = given[4] if isinstance(given, tuple) and len(given) > 4 else None
+        count = math.prod(shape)
+        reach = offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=False))
+        if not isinstance(held, int) or count > held or (count and reach > held):
+            self.found.mark(f"it declares {count:,} numbers, and its storage holds {held}", made)
+
+    def _storage(self, identity: Any) -> Call:
+        if isinstance(identity, tuple) and len(identity) > 4:
+            kind, key, count = identity[1], identity[2], identity[4]
+            name = kind.name.rpartition(".")[2] if isinstance(kind, Global) else ""
+            size = _BYTES.get(name.removesuffix("Storage"), 1)
+            if isinstance(key, (str, int)) and isinstance(count, int) and count >= 0:
+                known = self.found.storages.get(key, 0)
+                self.found.storages[key] = max(known, count * size)
+            else:
+                self.found.mark("a storage has no size")
+        return Call("storage", identity)
+
     def _since_mark(self) -> list[Any]:
         taken: list[Any] = []
         while (top := self.stack.pop()) is not _MARK:
@@ -244,9 +408,27 @@ class _Follower:
         if isinstance(self.stack[-1], list):
             self.stack[-1].extend(values)
 
-    @staticmethod
-    def _set(target: Any, pairs: list[Any]) -> None:
+    def _set(self, target: Any, pairs: list[Any]) -> None:
+        self.found.spend(sum(map(_key_steps, pairs[::2])))
         items = target.items if isinstance(target, Call) else target
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             if isinstance(items, dict) and isinstance(key, (str, int, float)):
                 items[key] = value
+
+
+def _name(call: Call) -> str:
+    return call.function.name if isinstance(call.function, Global) else ""
+
+
+def _tuples(*values: Any) -> bool:
+    return all(isinstance(value, tuple) for value in values)
+
+
+def _length(value: Any) -> int:
+    items = value.items if isinstance(value, Call) else value
+    return len(items) if isinstance(items, (str, bytes, bytearray, list, tuple, dict)) else 0
+
+
+def _key_steps(key: Any) -> int:
+    plain = isinstance(key, (str, bytes)) or (isinstance(key, int) and abs(key) < 2**32)
+    return 1 if plain else _KEY_STEPS

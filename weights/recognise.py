@@ -7,17 +7,20 @@ needs a framework, and pickles are followed, never executed.
 from __future__ import annotations
 
 import codecs
-import io
+import contextlib
 import json
 import os
 import unicodedata
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from weights import networks, pickles
+from runtime.errors import MissingPackageError, ZooError
+from runtime.files import Snapshot, open_regular, snapshot
+from runtime.text import printable
+from weights import hdf5, networks, pickles
 from weights.networks import Shape
 
 #: Of what a file begins with: offset, bytes, kind, and what to call it.
@@ -42,8 +45,10 @@ _MAGIC = (
 )
 #: Endings of the names of parameters and buffers in a state dict.
 _PARAMETERS = (".weight", ".bias", ".running_mean", ".running_var", ".num_batches_tracked")
-#: More of a header, pickle or embedded file than this is not looked into.
-_MOST_BYTES = 512 << 20
+#: More of a safetensors header is not looked into; real ones have a few megabytes at most.
+_MOST_HEADER = 16 << 20
+#: An ONNX model has a field for each of its opsets, functions and notes.
+_MOST_FIELDS = 10_000
 #: Fields of an ONNX ModelProto, with their wire types.
 _ONNX_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
 
@@ -75,22 +80,25 @@ class Recognised:
         return tuple(self.arrays)
 
 
-def recognise(path: Path) -> Recognised:
+def recognise(source: Path | Snapshot) -> Recognised:
     """Look at a file's first bytes and the names in it. Never raises for what is in it."""
     try:
-        with path.open("rb") as file:
-            return _recognise(path, file, file.read(512))
-    except OSError as error:
-        return Recognised("missing", f"nothing that can be read ({error.strerror})")
+        with open_regular(source) if isinstance(source, Path) else source.open() as file:
+            return _recognise(source, file, file.read(512))
+    except (OSError, ZooError) as error:
+        why = error.why or "there is none" if isinstance(error, ZooError) else error.strerror
+        return Recognised("missing", f"nothing that can be read ({why})")
+    except Exception:  # it is asked while another error is told, and must not hide that one
+        return Recognised("unknown", "a damaged file")
 
 
-def _recognise(path: Path, file: IO[bytes], head: bytes) -> Recognised:
+def _recognise(source: Path | Snapshot, file: IO[bytes], head: bytes) -> Recognised:
     if not head:
         return Recognised("empty", "an empty file")
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return _hdf5(path)
-    if head.startswith(b"PK\x03\x04"):
-        return _archive(path)
+    if head.startswith(hdf5.HDF5_MAGIC):
+        return _hdf5(source)
+    if head.startswith(hdf5.ZIP_MAGIC):
+        return _archive(source, file)
     size = os.fstat(file.fileno()).st_size
     if head[8:9] == b"{" and (found := _safetensors(file, head, size)):
         return found
@@ -114,56 +122,49 @@ def _recognise(path: Path, file: IO[bytes], head: bytes) -> Recognised:
     return Recognised("unknown", "no weights file of a known kind")
 
 
-def _hdf5(path: Path | IO[bytes], kind: str = "hdf5", what: str = "HDF5") -> Recognised:
+def _hdf5(source: Path | Snapshot, kind: str = "hdf5", what: str = "HDF5") -> Recognised:
     try:
-        import h5py
-    except ImportError:
+        with contextlib.ExitStack() as stack:
+            if isinstance(source, Path):
+                source = stack.enter_context(snapshot(source))
+            found = hdf5.read_hdf5(source, arrays=False).shapes
+    except MissingPackageError:
         return Recognised(kind, f"{what}; with h5py installed more can be said")
-    arrays: dict[str, Shape] = {}
-
-    def note(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer"):
-            arrays[name] = item.shape
-
-    try:
-        with h5py.File(path, "r") as file:
-            # A whole model holds its optimiser's moments too, which have the same shapes;
-            # Keras 2 keeps the weights in a group, Keras 3 the optimiser in one.
-            file.get("model_weights", file).visititems(note)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        damage = "truncated" if "truncated" in str(error) else "damaged"
-        return Recognised(kind, f"{what}, but {damage}")
+    except ZooError as error:
+        return Recognised(kind, f"{what}, but {error.why}")
+    # Of a whole model of Keras 2 the weights are in a group.
+    inside = {n: s for n, s in found.items() if n.startswith("model_weights/")}
+    arrays = {n.removeprefix("model_weights/"): s for n, s in (inside or found).items()}
     shapes = [shape for shape in arrays.values() if shape]
     network = networks.by_shapes(shapes)
     if network:
-        return Recognised(kind, f"{what} with the weights of {network} (Keras)", arrays, network)
+        words = f"{what} with the weights of {network} (Keras)"
+        return Recognised(kind, words, arrays, network)
     kernels = [list(shape) for shape in shapes if len(shape) == 4]
     of = f", {len(kernels)} of them convolutions from {kernels[0]} on" if kernels else ""
-    return Recognised(kind, f"{what} with {len(arrays)} arrays of an unknown network{of}", arrays)
+    words = f"{what} with {len(arrays)} arrays of an unknown network{of}"
+    return Recognised(kind, words, arrays)
 
 
-def _archive(path: Path) -> Recognised:
+def _archive(source: Path | Snapshot, file: IO[bytes]) -> Recognised:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = {info.filename: info for info in archive.infolist()}
             pickled = [n for n in members if n.rpartition("/")[2] == "data.pkl"]
             if any(n.rpartition("/")[2] == "constants.pkl" for n in members):
                 scripts = tuple(n for n in members if n.endswith(".py"))
                 what = "a TorchScript archive (a program, not only weights)"
                 return Recognised("torchscript", what, code=scripts or ("TorchScript",))
-            if pickled and members[pickled[0]].file_size <= _MOST_BYTES:
-                with archive.open(pickled[0]) as file:
-                    found = pickles.follow(file)
+            if pickled:
+                with archive.open(pickled[0]) as member:
+                    found = pickles.follow(member)
                 return _checkpoint(found, "torch", "a PyTorch checkpoint")
-            if "model.weights.h5" in members:
-                if members["model.weights.h5"].file_size > _MOST_BYTES:
-                    return Recognised("keras", "a .keras model")
-                inner = io.BytesIO(archive.read("model.weights.h5"))
-                return _hdf5(inner, "keras", "a .keras model")
+            if hdf5.WEIGHTS_MEMBER in members:
+                return _hdf5(source, "keras", "a .keras model")
             if any(name.endswith(".npy") for name in members):
                 return Recognised("npz", "NumPy arrays", dict.fromkeys(members, ()))
             return Recognised("zip", f"a zip archive of {len(members)} files")
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError):
+    except Exception:  # a damaged archive makes zipfile raise anything
         return Recognised("zip", "a zip archive (.pth, .keras), but truncated or damaged")
 
 
@@ -173,9 +174,9 @@ def _checkpoint(found: pickles.Pickled, kind: str, what: str) -> Recognised:
         (text for text in found.texts if text.endswith(_PARAMETERS)), ()
     )
     if not found.whole:
-        what = f"{what}, truncated or damaged,"
+        what = f"{what}, truncated, damaged or too long,"
     if found.code:
-        shown = ", ".join(found.code[:3]) + (", ..." if len(found.code) > 3 else "")
+        shown = _names(found.code)
         network = networks.by_names(arrays)
         return Recognised(kind, f"{what} that imports {shown}", arrays, network, found.code)
     return _state_dict(kind, what, arrays)
@@ -187,16 +188,21 @@ def _state_dict(kind: str, what: str, arrays: Mapping[str, Shape]) -> Recognised
         return Recognised(kind, f"{what} with the parameters of {network}", arrays, network)
     if not arrays:
         return Recognised(kind, f"{what} without parameters")
-    first = ", ".join(list(arrays)[:3])
-    many = f"{len(arrays)} parameters of an unknown network ({first}, ...)"
+    many = f"{len(arrays)} parameters of an unknown network ({_names(arrays)})"
     return Recognised(kind, f"{what} with {many}", arrays)
+
+
+def _names(names: Collection[str]) -> str:
+    """The first of them, each by its beginning."""
+    first = [printable(name[:100]) for name in list(names)[:3]]
+    return ", ".join([*first, *["..."] * (len(names) > 3)])
 
 
 def _safetensors(file: IO[bytes], head: bytes, size: int) -> Recognised | None:
     length = int.from_bytes(head[:8], "little")
-    if length > _MOST_BYTES:
-        return None
     truncated = Recognised("safetensors", "safetensors, but truncated")
+    if length > _MOST_HEADER:
+        return None
     if 8 + length > size:
         return truncated
     file.seek(8)
@@ -225,7 +231,9 @@ def _onnx(file: IO[bytes], size: int) -> str | None:
     file.seek(0)
     seen: set[int] = set()
     whole = True
-    while whole and file.tell() < size:
+    for _ in range(_MOST_FIELDS):
+        if not whole or file.tell() >= size:
+            break
         key = _varint(file)
         if key is None or _ONNX_FIELDS.get(key >> 3) != key & 7:
             return None

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from runtime.errors import WeightsError
+from runtime.files import open_regular
 from weights.manifest import Entry, HashKind, entries, entry
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
@@ -142,9 +144,13 @@ def check() -> list[FileStatus]:
 
 
 def hash_of(path: Path, kind: HashKind) -> str:
-    """Hash of a file, as hexadecimal digits."""
+    """Hash of a file, as hexadecimal digits.
+
+    Raises:
+        WeightsError: it is no regular file, or cannot be read.
+    """
     digest = hashlib.new(kind)
-    with path.open("rb") as file:
+    with open_regular(path, error=WeightsError) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -166,17 +172,20 @@ def _find(due: Entry) -> tuple[str, Path] | None:
 
 def _problem(path: Path, due: Entry, read: bool) -> str | None:
     """What is wrong with a file: by its size, and with ``read`` by its hash."""
-    if path.is_dir():
-        return "it is a directory, a file is due"
-    size = path.stat().st_size
+    what = path.stat()
+    if not stat.S_ISREG(what.st_mode):
+        kind = "a directory" if stat.S_ISDIR(what.st_mode) else "a pipe or a device"
+        return f"it is {kind}, a file is due"
+    size = what.st_size
     if size != due.bytes:
         return f"it has {size} bytes, {due.bytes} are due"
     if not read:
         return None
     try:
         found = hash_of(path, due.hash_kind)
-    except OSError as error:
-        return f"it cannot be read ({error.strerror})"
+    except (OSError, WeightsError) as error:
+        why = error.why if isinstance(error, WeightsError) else error.strerror
+        return f"it cannot be read ({why})"
     return None if found == due.hash else f"its {due.hash_kind} is {found}, {due.hash} is due"
 
 

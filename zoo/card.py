@@ -8,55 +8,12 @@ from typing import Literal
 
 from runtime.engine_info import Preprocessing
 from runtime.faces.recipe import FaceCrop
+from runtime.recipe import Head as Head
+from runtime.recipe import HeadKind as HeadKind
+from runtime.recipe import Normalisation as Normalisation
 
 Framework = Literal["keras", "torch"]
-
-#: What a network's own last layer gives.
-#:
-#: ``sigmoid``   one probability, shape [N, 1]
-#: ``logit``     one log-odds, shape [N, 1]
-#: ``softmax``   two probabilities, shape [N, 2]
-#: ``logits``    two unnormalised logits, shape [N, 2]
-HeadKind = Literal["sigmoid", "logit", "softmax", "logits"]
-
-
-@dataclass(frozen=True)
-class Head:
-    """How a network says what it thinks.
-
-    Attributes:
-        kind: see `HeadKind`.
-        fake_index: of a two-way head, which output is "fake"; ``None`` where the class
-            order is unknown and the user has to say it.
-        says: of a one-way head, what a high value means.
-    """
-
-    kind: HeadKind
-    says: Literal["real", "fake"] | None = None
-    fake_index: int | None = None
-
-    def __post_init__(self) -> None:
-        one_way = self.kind in ("sigmoid", "logit")
-        if one_way and (self.says is None or self.fake_index is not None):
-            raise ValueError(f"a {self.kind} head says 'real' or 'fake' and has no class index")
-        if not one_way and self.says is not None:
-            raise ValueError(f"a {self.kind} head has a class index, not a polarity")
-        if self.fake_index not in (None, 0, 1):
-            raise ValueError("fake_index is 0 or 1")
-
-    @property
-    def outputs(self) -> int:
-        """How many numbers come out for one image."""
-        return 1 if self.says is not None else 2
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Pixels 0..255 to the network's input: ``(x * scale - mean) / std`` by channel."""
-
-    scale: float = 1.0
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+Activation = Literal["relu", "elu", "lrelu"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +38,7 @@ class WeightsCard:
     trained_on: str
     reported: str = ""
     backbone: bool = False
-    activation: Literal["relu", "elu", "lrelu"] = "relu"
+    activation: Activation = "relu"
     goldens: Mapping[str, float] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
     normalisation: Normalisation | None = None
@@ -131,11 +88,6 @@ class ModelCard:
     def default_weights(self) -> WeightsCard | None:
         """What is taken where no weights are named; never a mere backbone."""
         return next((w for w in self.weights if not w.backbone), None)
-
-    def face_crop_of(self, weights: str) -> FaceCrop:
-        """How faces are cut for the weights called ``weights``, or trained like them."""
-        own = self.find_weights(weights)
-        return self.face_crop if own is None or own.face_crop is None else own.face_crop
 
     def find_weights(self, name: str) -> WeightsCard | None:
         """The card of the weights called ``name``, or ``None``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 
 from runtime.engine_info import Preprocessing
 from runtime.errors import ZooError
@@ -23,10 +24,13 @@ _PLUS_MINUS_ONE = Normalisation(scale=1 / 127.5, mean=(1.0, 1.0, 1.0))
 _CROP_224 = Preprocessing(height=224, width=224, resize="bilinear", crop="center", shorter_side=256)
 # The class order is that of the folders of whoever trained it: never guessed.
 _TWO_LOGITS = Head(kind="logits")
+# Nor is what a label of 1 meant, where there is one output.
+_ONE_LOGIT = Head(kind="logit")
 _CS4487 = (
     "Course projects of CityU Hong Kong's CS4487 fine-tuned torchvision's network on 55,000 face"
     " images, real and fake, with a head of two outputs. Their class order and their weights are"
-    " not published: give --fake-index with a checkpoint of yours."
+    " not published: give --fake-index with a checkpoint of yours, or --says with one of one"
+    " output."
 )
 
 
@@ -127,6 +131,7 @@ CARDS: tuple[ModelCard, ...] = (
         ),
         normalisation=_IMAGENET,
         head=_TWO_LOGITS,
+        other_head=_ONE_LOGIT,
         # With the auxiliary head of 1000 classes, which only training uses.
         parameters=25_116_362,
         trainable=25_116_362,
@@ -154,6 +159,7 @@ CARDS: tuple[ModelCard, ...] = (
         preprocessing=_CROP_224,
         normalisation=_IMAGENET,
         head=_TWO_LOGITS,
+        other_head=_ONE_LOGIT,
         parameters=11_177_538,
         trainable=11_177_538,
         weights=(_imagenet("resnet18-f37072fd.pth"),),
@@ -170,6 +176,7 @@ CARDS: tuple[ModelCard, ...] = (
         preprocessing=_CROP_224,
         normalisation=_IMAGENET,
         head=_TWO_LOGITS,
+        other_head=_ONE_LOGIT,
         parameters=134_268_738,
         trainable=134_268_738,
         weights=(_imagenet("vgg16-397923af.pth"),),
@@ -251,9 +258,31 @@ def find_card(name: str) -> ModelCard:
     by_name = {card.name: card for card in CARDS}
     if name in by_name:
         return by_name[name]
-    near = difflib.get_close_matches(name, by_name, n=2)
+    near = _nearest(name)
     raise ZooError(
         f"there is no network '{name}'",
         f"did you mean {' or '.join(near)}?" if near else f"the zoo has {', '.join(by_name)}",
         "zoo list",
     )
+
+
+def _nearest(name: str) -> list[str]:
+    """Names that somebody may have meant, by the first way of looking that finds any."""
+    wanted = _plain(name)
+    # One letter or two are in every name, and say nothing of it.
+    part = len(wanted) > 2
+
+    def having(text: Callable[[ModelCard], str], holds: Callable[[str, str], bool]) -> list[str]:
+        return [card.name for card in CARDS if part and holds(_plain(text(card)), wanted)]
+
+    return (
+        having(lambda card: card.name, str.startswith)
+        or having(lambda card: card.name, str.__contains__)
+        # A paper's name for several networks (MesoNet), or a library's (facenet).
+        or having(lambda card: f"{card.title} {card.paper} {card.source}", str.__contains__)
+        or difflib.get_close_matches(name.lower(), [card.name for card in CARDS], n=2)
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())

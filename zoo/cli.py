@@ -7,12 +7,15 @@ traceback.
 
 from __future__ import annotations
 
+import io
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from runtime.errors import ZooError
+from runtime.terminal import guard_messages, tell
 from zoo import __version__
 from zoo.commands import catalog, detect, export, look, measure
 
@@ -20,7 +23,19 @@ from zoo.commands import catalog, detect, export, look, measure
 class _Group(click.Group):
     """Turns a `ZooError` into three lines and exit code 2."""
 
+    def __call__(self, args: Sequence[str] | None = None, **options: Any) -> Any:
+        """See `click.Command.main`; what click itself says of an argument goes by `tell`."""
+        try:
+            code = self.main(args, standalone_mode=False, **options)
+        except click.ClickException as error:
+            words = io.StringIO()
+            error.show(words)
+            tell(words.getvalue().rstrip("\n"), error=True)
+            sys.exit(error.exit_code)
+        sys.exit(code)
+
     def invoke(self, ctx: click.Context) -> Any:
+        """See `click.Group.invoke`."""
         try:
             return super().invoke(ctx)
         except ZooError as error:
@@ -29,7 +44,7 @@ class _Group(click.Group):
             print_error(error)
             ctx.exit(2)
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+            tell("interrupted", error=True)
             ctx.exit(130)
 
 
@@ -44,10 +59,7 @@ def main(verbose: bool) -> None:
     zoo export meso4 --fp16                   make and verify an engine
     zoo detect face.jpg --engine meso4.onnx   judge a face
     """
-    if verbose:
-        import logging
-
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
+    guard_messages(verbose=verbose)
 
 
 @main.command()
@@ -58,7 +70,7 @@ def completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None, "one of click's own"
-    click.echo(kind(main, {}, "zoo", "_ZOO_COMPLETE").source())
+    tell(kind(main, {}, "zoo", "_ZOO_COMPLETE").source())
 
 
 for command in (

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -19,7 +18,7 @@ from rich.progress import (
 )
 
 from runtime.errors import ZooError
-from runtime.text import printable
+from runtime.terminal import literal, tell
 from zoo.detect_run import DetectRun
 from zoo.printing import err, out, print_error
 
@@ -41,10 +40,9 @@ def print_run(run: DetectRun, as_json: bool) -> int:
             whole += _outcome(line) == "no face" and line["kind"] == "image"
             if as_json:
                 # Only ASCII: names that are no UTF-8 come back as they were.
-                sys.stdout.write(json.dumps(line) + "\n")
-                sys.stdout.flush()
+                tell(json.dumps(line))
             elif line["error"] is not None:
-                print_error(ZooError(*(printable(text) for text in line["error"].values())))
+                print_error(ZooError(*line["error"].values()))
             else:
                 _print_verdict(line)
     if not as_json:
@@ -67,7 +65,7 @@ def _outcome(line: dict[str, Any]) -> str:
 
 
 def _print_verdict(line: dict[str, Any]) -> None:
-    name = printable(line["path"])
+    name = line["path"]
     overall, faces = line["overall"], line["faces"]
     remarks = []
     if line["whole"]:
@@ -126,10 +124,10 @@ def _row(
     name: str,
     remarks: list[str],
 ) -> None:
-    note = f"  [dim]({escape('; '.join(remarks))})[/dim]" if remarks else ""
+    note = f"  [dim]({literal('; '.join(remarks))})[/dim]" if remarks else ""
     out.print(
         f"[{colour}]{label:<7}[/{colour}]  {fake:>7}  {span:>9}  {share:>5}  {faces:>5}  "
-        f"{escape(name)}{note}",
+        f"{literal(name)}{note}",
         soft_wrap=True,
     )
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from runtime import Detector
 from runtime.backend_names import RUNS, BackendName
 from runtime.engine_info import EngineInfo
-from runtime.errors import ZooError
+from runtime.errors import EngineRunError, ZooError
 from runtime.faces import FaceFinder, Selection
 from runtime.judge import Judge
 from runtime.text import printable
@@ -143,6 +143,9 @@ class DetectRun:
             progress: called with a file and the part of it that is done, 0..1, from
                 several threads.
 
+        Raises:
+            EngineRunError: the engine failed, or gave no scores: that ends the run.
+
         A line has ``path``, ``bytes``, ``modified``, ``run``, what the engine is,
         ``settings``, ``error`` (``None``, or ``what``, ``why`` and ``todo``) and, without
         an error, the fields of `runtime.verdicts.MediaVerdict`.
@@ -213,6 +216,8 @@ class DetectRun:
                     lambda part: still(judged + (1 - judged) * part),
                 )
                 line["annotated"] = str(out)
+        except EngineRunError:
+            raise  # it would be the same of every file that is left
         except ZooError as error:
             told = {"what": error.what, "why": error.why, "todo": error.todo}
             return {**line, "error": told, "kind": item.kind}

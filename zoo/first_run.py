@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from runtime.errors import WeightsError
+from runtime.terminal import make_console
 
 _OUT = Path("engines")
 
@@ -21,7 +20,7 @@ def main() -> int:
     from zoo import printing
     from zoo.catalog import find_card
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console(soft_wrap=True)
     card = find_card("meso4")
     weights = None
     try:

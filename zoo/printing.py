@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from runtime.errors import ImageError, ZooError
+from runtime.terminal import literal, make_console, tell
+from zoo.assumptions import assumptions, frame_in_words, pixels_in_words
+from zoo.catalog import find_card
+from zoo.recipe import recipe_of_engine
 
 if TYPE_CHECKING:
     from export.certificate import Certificate
@@ -23,23 +25,34 @@ if TYPE_CHECKING:
     from weights.store import FileStatus
     from zoo.card import ModelCard
     from zoo.doctor import Finding
+    from zoo.recipe import Recipe
 
-out = Console(soft_wrap=False, highlight=False)
-err = Console(stderr=True, highlight=False)
+#: Of an engine's file name, with what is said behind it.
+_ENDING = re.compile(r"\.((?:fp16\.)?(?:onnx|plan)(?: .*)?)$")
+
+out = make_console()
+err = make_console(error=True)
 
 
 def print_json(data: Any) -> None:
     """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(data, indent=2, default=str) + "\n")
+    tell(json.dumps(data, indent=2, default=str))
 
 
 def print_error(error: ZooError) -> None:
-    """Three lines: what happened, why, and what to do."""
-    err.print(f"[red]error:[/red] {escape(error.what)}", soft_wrap=True)
+    """Three lines: what happened, why, and what to do.
+
+    A library's words may have lines of their own; they stand below the first.
+    """
+    err.print(f"[red]error:[/red] {literal(error.what)}", soft_wrap=True)
     if error.why:
-        err.print(f"  [dim]why:[/dim] {escape(error.why)}", soft_wrap=True)
+        err.print(f"  [dim]why:[/dim] {_below(error.why)}", soft_wrap=True)
     if error.todo:
-        err.print(f"   [dim]do:[/dim] {escape(error.todo)}", soft_wrap=True)
+        err.print(f"   [dim]do:[/dim] {_below(error.todo)}", soft_wrap=True)
+
+
+def _below(text: str) -> str:
+    return f"\n{'':7}".join(map(literal, text.splitlines()))
 
 
 class Steps:
@@ -59,7 +72,7 @@ class Steps:
 
     def progress(self, fraction: float, phase: str) -> None:
         """How much of the step at work is done, 0 to 1."""
-        self._show(f"{self._title} {fraction:4.0%}  {escape(phase)}")
+        self._show(f"{self._title} {fraction:4.0%}  {literal(phase)}")
 
 
 class _NoSteps(Steps):
@@ -109,18 +122,16 @@ def print_card(card: ModelCard, as_json: bool) -> None:
     if as_json:
         print_json(asdict(card))
         return
-    how, head = card.preprocessing, card.head
-    crop = f"shorter side {how.shorter_side}, centre crop" if how.crop == "center" else "no crop"
+    head = card.head
     says = f"says '{head.says}'" if head.says else f"output {head.fake_index} is 'fake'"
-    if head.says is None and head.fake_index is None:
-        says = "class order unknown: --fake-index"
-    norm = card.normalisation
+    if not head.known:
+        says = "class order unknown: --fake-index (of one output: --says)"
     rows = {
         "network": f"{card.title} ({card.name})",
         "framework": card.framework,
         "parameters": f"{card.parameters:,} ({card.trainable:,} trainable)",
-        "input": f"{how.height}x{how.width} RGB, {how.resize}, {crop}",
-        "normalised": f"(x * {norm.scale:.6g} - {list(norm.mean)}) / {list(norm.std)}",
+        "input": frame_in_words(card.preprocessing),
+        "normalised": pixels_in_words(card.normalisation),
         "output": f"{head.kind}, {says}",
         "paper": card.paper,
         "source": f"{card.source} ({card.licence})",
@@ -128,7 +139,7 @@ def print_card(card: ModelCard, as_json: bool) -> None:
     table = _table("", "")
     table.show_header = False
     for key, value in rows.items():
-        table.add_row(f"[bold]{key}[/bold]", escape(value))
+        table.add_row(f"[bold]{key}[/bold]", literal(value))
     out.print(table)
     out.print()
     weights = _table("weights", "file", "trained on", "its authors report")
@@ -140,22 +151,20 @@ def print_card(card: ModelCard, as_json: bool) -> None:
 
 def print_plan_of_export(request: ExportRequest, as_json: bool) -> None:
     """``zoo export --dry-run``."""
-    stages = ["load the original", "convert to ONNX", "contract and exact rewrites"]
-    stages += ["half precision"] * request.fp16
-    stages += [f"build the plan ({request.builder}, batch {request.batch})"] * (
-        request.builder != "none"
-    )
-    stages += ["certificate"]
+    from export.steps import refuse_what_can_be_told, steps_of
+
+    refuse_what_can_be_told(request)
+    steps = [str(step) for step in steps_of(request)]
     files = [str(request.out / name) for name in request.files]
     if as_json:
-        print_json({"steps": stages, "files": files})
+        print_json({"steps": steps, "files": files})
         return
     out.print("would do:")
-    for number, stage in enumerate(stages, 1):
-        out.print(f"  {number}. {stage}")
+    for number, step in enumerate(steps, 1):
+        out.print(f"  {number}. {step}")
     out.print("would write:")
     for file in files:
-        out.print(f"  {escape(file)}", soft_wrap=True)
+        out.print(f"  {literal(file)}", soft_wrap=True)
 
 
 def print_export(result: ExportResult, as_json: bool) -> None:
@@ -174,7 +183,8 @@ def print_export(result: ExportResult, as_json: bool) -> None:
     weights = info.weights
     out.print()
     trained = "" if weights.trained else "  [yellow]UNTRAINED: its verdicts mean nothing[/yellow]"
-    out.print(f"[bold]{info.title}[/bold], weights {escape(weights.name)}{trained}")
+    out.print(f"[bold]{literal(info.title)}[/bold], weights {literal(weights.name)}{trained}")
+    print_assumptions(recipe_of_engine(find_card(info.network), info))
     if result.rewrites:
         done = ", ".join(f"{r.name.replace('_', ' ')} x{r.count}" for r in result.rewrites)
         out.print(f"rewrites: {done}")
@@ -182,19 +192,27 @@ def print_export(result: ExportResult, as_json: bool) -> None:
         builder = info.builder
         target = ", ".join(builder.target) or "its default GPUs"
         out.print(
-            f"plan: {builder.flavour} {builder.version} for {target}, "
+            f"plan: {builder.flavour} {literal(builder.version)} for {literal(target)}, "
             f"batch {builder.min_batch}:{builder.opt_batch}:{builder.max_batch}"
         )
     for name, reason in info.kept_fp32.items():
-        out.print(f"FP32 in the FP16 graph: {name} ({reason})")
+        out.print(f"FP32 in the FP16 graph: {literal(name)} ({literal(reason)})")
     out.print()
     print_certificate(result.certificate, False)
     if result.files:
         out.print()
         for file in result.files:
-            out.print(f"wrote {escape(str(file))}  [dim]{_size(file)}[/dim]", soft_wrap=True)
+            out.print(f"wrote {literal(file)}  [dim]{_size(file)}[/dim]", soft_wrap=True)
     else:
         out.print("[red]nothing was written[/red]: the certificate failed")
+
+
+def print_assumptions(recipe: Recipe) -> None:
+    """How pixels go in and what comes out, and who said so."""
+    table = _table("assumed", "", "said by")
+    for line in assumptions(recipe):
+        table.add_row(line.what, literal(line.is_), literal(line.by))
+    out.print(table)
 
 
 def _size(path: Path) -> str:
@@ -211,39 +229,41 @@ def print_certificate(certificate: Certificate, as_json: bool) -> None:
     if as_json:
         print_json(certificate.to_dict())
         return
-    from export.certificate import ORIGINAL
-
     table = _table(
         "against", "engine", "max |dP|", "p99", "mean", "|dlogit|", "flips", "",
         right=("max |dP|", "p99", "mean", "|dlogit|", "flips"),
     )  # fmt: skip
     for c in certificate.comparisons:
         table.add_row(
-            "original" if c.reference.endswith(ORIGINAL) else _short(c.reference),
-            _short(c.engine),
+            "original" if c.to_original else literal(_short(c.reference)),
+            literal(_short(c.engine)),
             *(f"{value:.1e}" for value in (c.max_p, c.p99_p, c.mean_p, c.max_logit)),
             f"{c.flips}/{c.images}",
             _mark(c.passed),
         )
-    out.print(f"certificate on {certificate.samples}")
+    out.print(f"certificate on {literal(certificate.samples)}")
     out.print(table)
-    if any(c.engine.endswith(" rounded") for c in certificate.comparisons):
+    if any(c.kind == "fp16 rounded" for c in certificate.comparisons):
         out.print("(rounded: as a GPU computes it, every result rounded to half precision)")
     for b in certificate.batches:
         sizes = ", ".join(map(str, b.sizes))
         out.print(
-            f"batches of {sizes} in {_short(b.engine)}: same, permuted and identical rows agree to "
-            f"{b.max_p:.0e}  {_mark(b.passed)}"
+            f"batches of {sizes} in {literal(_short(b.engine))}: same, permuted and identical "
+            f"rows agree to {b.max_p:.0e}  {_mark(b.passed)}"
         )
     for name, reason in certificate.unchecked.items():
-        out.print(f"[yellow]unchecked[/yellow] {name}: {escape(reason)}")
+        out.print(f"[yellow]unchecked[/yellow] {literal(name)}: {literal(reason)}")
     for failure in certificate.failures:
-        out.print(f"[red]failed[/red] {escape(failure)}")
+        out.print(f"[red]failed[/red] {literal(failure)}")
 
 
 def _short(engine: str) -> str:
-    """An engine's file name without its stem, which all of them share: ``fp16.onnx``."""
-    return engine.partition(".")[2] or engine
+    """An engine's file name without its stem, which all of them share: ``fp16.onnx``.
+
+    The stem may hold dots; behind the name may stand what ran it.
+    """
+    ending = _ENDING.search(engine)
+    return ending.group(1) if ending else engine
 
 
 def _mark(passed: bool) -> str:
@@ -267,12 +287,12 @@ def print_verdicts(detector: Detector, images: Sequence[Path], as_json: bool) ->
             continue
         if as_json:
             line = {**asdict(verdict), "trained": weights.trained}
-            sys.stdout.write(json.dumps(line) + "\n")
+            tell(json.dumps(line))
             continue
         colour = "red" if verdict.label == "fake" else "green"
         out.print(
             f"[{colour}]{verdict.label:<7}[/{colour}]  {verdict.fake:7.4f}  {verdict.logit:+6.2f}"
-            f"  {escape(str(image))}",
+            f"  {literal(image)}",
             soft_wrap=True,
         )
     return failed
@@ -287,7 +307,7 @@ def print_weights(files: Sequence[FileStatus], as_json: bool) -> None:
     colours = {"ok": "green", "damaged": "red"}
     for file in files:
         colour = colours.get(file.status, "dim")
-        where = f" ({escape(file.origin)})" if file.origin else ""
+        where = f" ({literal(file.origin)})" if file.origin else ""
         table.add_row(
             file.name,
             f"{file.bytes / 1e6:,.1f} MB",
@@ -305,8 +325,8 @@ def print_doctor(findings: Sequence[Finding], as_json: bool) -> None:
     table = _table("", "what", "found")
     for finding in findings:
         mark = "[green]yes[/green]" if finding.ok else "[yellow]no[/yellow]"
-        text = escape(finding.found) + (
-            f"\n[dim]{escape(finding.todo)}[/dim]" if finding.todo else ""
+        text = literal(finding.found) + (
+            f"\n[dim]{literal(finding.todo)}[/dim]" if finding.todo else ""
         )
         table.add_row(mark, finding.what, text)
     out.print(table)

@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.evaluation.metrics import CLASSES, Curves
 from benchmarks.evaluation.run import Evaluation
 from runtime.errors import MissingPackageError
+from runtime.text import printable
 
 # Okabe & Ito, "Color Universal Design" (2008), without the yellow, which is faint on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -159,5 +160,6 @@ def _unit(axes: Any, x: str, y: str, title: str, evaluations: Sequence[Evaluatio
 
 def _short(name: str) -> str:
     """Fits a legend; a dollar sign would be read as mathematics."""
-    name = name.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
-    return name if len(name) <= 34 else f"{name[:15]}...{name[-16:]}"
+    name = printable(name)
+    short = name if len(name) <= 34 else f"{name[:15]}...{name[-16:]}"
+    return short.replace("$", r"\$")

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,20 +20,24 @@ from benchmarks.evaluation.ranking import rank, rank_engines
 from benchmarks.evaluation.report import figure
 from benchmarks.evaluation.run import Begin, Evaluation
 from benchmarks.evaluation.scoring import Advance
+from runtime.terminal import literal, make_console
+from runtime.text import printable
 
-_out = Console(highlight=False)
+_out = make_console()
 _MOST_TOLD = 5
 
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Begin]:
     """A bar for each dataset, with the time left, on standard error."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bars:
+    with Progress(
+        *columns, console=make_console(error=True), transient=True, disable=quiet
+    ) as bars:
 
         def begin(name: str, count: int) -> Advance:
-            task = bars.add_task(escape(_plain(name)), total=count)
+            task = bars.add_task(printable(name), total=count)
             return lambda done: bars.advance(task, done)
 
         yield begin
@@ -49,7 +51,7 @@ def print_evaluations(evaluations: Sequence[Evaluation], files: Sequence[Path]) 
         _print_one(one)
     for path in files:
         if path.suffix in (".html", ".json") or path.name.endswith("-worst.jpg"):
-            _out.print(f"wrote {escape(_plain(str(path)))}", soft_wrap=True)
+            _out.print(f"wrote {literal(path)}", soft_wrap=True)
 
 
 def _by_logit(m: Metrics) -> str:
@@ -64,16 +66,16 @@ def _print_ranking(evaluations: Sequence[Evaluation]) -> None:
     shown = [key for key, values in names.items() if len(set(values)) > 1] or ["engine"]
     for key, values in names.items():
         if key not in shown:
-            _out.print(f"{key}: [bold]{escape(_plain(values[0]))}[/bold]", soft_wrap=True)
+            _out.print(f"{key}: [bold]{literal(values[0])}[/bold]", soft_wrap=True)
     table = _table("", *shown, *_FIGURES)
     for place, one in enumerate(rank(evaluations), 1):
-        cells = (escape(_plain(getattr(one, key))) for key in shown)
+        cells = (literal(getattr(one, key)) for key in shown)
         table.add_row(str(place), *cells, *_row(one))
     _out.print(table)
     if means := rank_engines(evaluations):
         table = _table("", "engine", "mean AUC", "mean accuracy", "datasets")
         for place, mean in enumerate(means, 1):
-            table.add_row(str(place), escape(_plain(mean.engine)), figure(mean.auc),
+            table.add_row(str(place), literal(mean.engine), figure(mean.auc),
                           figure(mean.accuracy), str(mean.datasets))  # fmt: skip
         _out.print(table)
 
@@ -90,7 +92,7 @@ def _row(one: Evaluation) -> list[str]:
 def _print_one(one: Evaluation) -> None:
     m = one.metrics
     _out.print(
-        f"\n[bold]{escape(_plain(one.engine))}[/bold] on {escape(_plain(one.dataset))}:"
+        f"\n[bold]{literal(one.engine)}[/bold] on {literal(one.dataset)}:"
         f" {m.images} images ({m.fake} fake, {m.real} real)",
         soft_wrap=True,
     )
@@ -129,7 +131,7 @@ def _print_one(one: Evaluation) -> None:
     if failures:
         _out.print(f"[yellow]left out  [/yellow] {len(failures)} images that cannot be read:")
         for failure in failures[:_MOST_TOLD]:
-            _out.print(f"  {escape(_plain(failure.name))}: {escape(failure.why)}", soft_wrap=True)
+            _out.print(f"  {literal(failure.name)}: {literal(failure.why)}", soft_wrap=True)
         if len(failures) > _MOST_TOLD:
             _out.print(f"  and {len(failures) - _MOST_TOLD} more: see --json or --out")
 
@@ -140,9 +142,3 @@ def _table(*columns: str) -> Table:
         left = column in ("", "engine", "dataset")
         table.add_column(column, justify="left" if left else "right", overflow="fold")
     return table
-
-
-def _plain(name: str) -> str:
-    """A file name as a terminal can show it."""
-    shown = name.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in shown)

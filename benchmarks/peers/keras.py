@@ -20,7 +20,7 @@ class KerasPeer:
     def __init__(self, job: Job) -> None:
         if job.source == "device":
             raise PeerMissingError("the original in Keras runs on the CPU")
-        from zoo.originals.keras_original import import_keras
+        from zoo.originals.keras_framework import import_keras
 
         keras = import_keras()
         import tensorflow as tf

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from runtime.backend_names import BackendName
 from runtime.engine_info import EngineInfo
-from zoo.card import Head, ModelCard, Normalisation
+from zoo.card import ModelCard
 from zoo.catalog import find_card
+from zoo.recipe import Recipe, recipe_of_engine
+from zoo.scores import fake_scores
 
 if TYPE_CHECKING:
     from zoo.originals import Original
@@ -106,12 +108,7 @@ class OriginalNetwork:
     def __init__(self, info: EngineInfo) -> None:
         self.info = info
         self.card: ModelCard = find_card(info.network)
-        own = self.card.find_weights(info.weights.like or info.weights.name)
-        self.normalisation: Normalisation = (own and own.normalisation) or self.card.normalisation
-        head = (own and own.head) or self.card.head
-        self.head = (
-            Head(head.kind, head.says, info.fake_index) if info.fake_index is not None else head
-        )
+        self.recipe: Recipe = recipe_of_engine(self.card, info)
         # A user's own file may be gone, and speed does not hang on the numbers in it.
         self.weights = "random" if info.weights.name == "custom" else info.weights.name
 
@@ -128,25 +125,20 @@ class OriginalNetwork:
             self.card,
             self.weights,
             seed=self.info.weights.seed or 0,
-            fake_index=self.info.fake_index,
-            like=self.info.weights.like,
+            recipe=self.recipe,
         )
 
     def values(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The network's own input: float32 [N, H, W, 3], normalised."""
-        norm = self.normalisation
-        values = frames.astype(np.float32) * np.float32(norm.scale)
-        mean, std = (np.asarray(part, np.float32) for part in (norm.mean, norm.std))
-        return (values - mean) / std
+        return self.recipe.normalisation.apply(frames)
 
     def fake(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
         """P(fake) of the network's own output; NaN where its polarity is not known."""
-        from zoo.originals.original import fake_scores
-
+        head = self.recipe.head
         output = np.asarray(output, np.float32).reshape(len(output), -1)
-        if not self.comparable or output.shape[1] != self.head.outputs:
+        if not self.comparable or output.shape[1] != head.outputs:
             return np.full(len(output), np.nan, np.float32)
-        return fake_scores(self.head, output, output).fake
+        return fake_scores(head, output, output).fake
 
 
 def shown_device(device: Literal["cpu", "cuda"]) -> str:

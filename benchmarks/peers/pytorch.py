@@ -28,7 +28,7 @@ class TorchPeer:
     """See `benchmarks.peers.peer.Peer`."""
 
     def __init__(self, job: Job) -> None:
-        from zoo.originals.torch_checkpoint import import_torch
+        from zoo.originals.torch_files import import_torch
 
         torch = import_torch()
         if job.device == "cuda" and not torch.cuda.is_available():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -11,12 +12,16 @@ from numpy.typing import NDArray
 from runtime.backend_names import BackendName, choose_backend
 from runtime.engine_info import EngineInfo
 from runtime.errors import EngineError
+from runtime.score_checks import Scores
+from runtime.text import printable
 
 if TYPE_CHECKING:
     from runtime.batch_io import MemoryUse
     from runtime.device_arrays import DeviceArray
 
-Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
+#: Above what any machine has; each thread takes memory, and more than can be made is a crash.
+MOST_THREADS = 1024
+MOST_DEVICES = 1023
 
 
 class Backend(Protocol):
@@ -40,7 +45,7 @@ class Backend(Protocol):
         ...
 
     def infer_many(self, frames: NDArray[np.uint8]) -> Scores:
-        """Like `infer`, for any N >= 1: split into batches, never padded."""
+        """Like `infer`, for any N >= 1 and any strides: split into batches, never padded."""
         ...
 
     def close(self) -> None:
@@ -93,19 +98,26 @@ def open_backend(
     Args:
         path: ``.onnx`` or ``.plan``.
         backend: what is to run it.
-        threads: CPU threads of one call (ONNX Runtime).
-        device: index of the GPU, where the backend uses one.
+        threads: CPU threads of one call (ONNX Runtime), 1 to `MOST_THREADS`.
+        device: index of the GPU, where the backend uses one, 0 to `MOST_DEVICES`.
 
     Raises:
         EngineError: the file is missing, damaged, without our contract, or does not fit
             this machine or the backend asked for. Nothing else is tried instead.
     """
-    if path.is_dir():
-        raise EngineError(
-            f"{path} is a directory", "an engine file is due", "name the .onnx or .plan"
-        )
-    if not path.is_file():
-        raise EngineError(f"{path} does not exist", "", "zoo export NAME --fp16 makes engines")
+    _check_whole(threads, "threads", 1, MOST_THREADS)
+    _check_whole(device, "device", 0, MOST_DEVICES)
+    with suppress(OSError, ValueError):  # a name that cannot be one is told on opening it
+        if path.is_dir():
+            raise EngineError(
+                f"{printable(path)} is a directory",
+                "an engine file is due",
+                "name the .onnx or .plan",
+            )
+        if not path.exists():
+            raise EngineError(
+                f"{printable(path)} does not exist", "", "zoo export NAME --fp16 makes engines"
+            )
     backend = choose_backend(path, backend)
     if backend == "tensorrt":
         from runtime.backends.tensorrt import TensorRTBackend
@@ -114,3 +126,15 @@ def open_backend(
     from runtime.backends.onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(path, threads=threads, provider=backend, device=device)
+
+
+def _check_whole(value: int | None, name: str, least: int, most: int) -> None:
+    if value is None:
+        return
+    # A bool is an int to Python, and True threads a typing error.
+    if type(value) is not int or not least <= value <= most:
+        raise EngineError(
+            f"{name} is {printable(repr(value))}",
+            f"a whole number from {least} to {most} is due",
+            f"leave {name} out",
+        )

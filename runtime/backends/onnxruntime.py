@@ -10,20 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backend_names import ON_CPU, BackendName
-from runtime.backends.backend import Scores
+from runtime.backends.onnx_look import check_graph
 from runtime.backends.shared_cores import Run, SharedCores, count_cores
+from runtime.engine_file import EngineFile, take_engine
 from runtime.engine_info import (
     FAKE_NAME,
     INPUT_NAME,
     LOGIT_NAME,
     METADATA_KEY,
     EngineInfo,
-    check_artefact,
-    read_sidecar,
     sidecar_path,
 )
-from runtime.errors import EngineError, MissingPackageError
+from runtime.errors import EngineError, EngineRunError, MissingPackageError
+from runtime.files import Snapshot
+from runtime.score_checks import Scores, check_shapes
 from runtime.tensorrt_api import require_device
+from runtime.text import printable
 
 #: Images per call on a CPU. Activations of a larger batch leave the caches: on two cores
 #: with little else to do, Meso4 takes 1.4 times as long in one call of 32 images as in
@@ -36,6 +38,9 @@ _LARGE_BYTES, _LARGE_BATCH = 16_000_000, 8
 
 #: Images per call on a GPU, whose memory is taken by ONNX Runtime's arena and kept.
 GPU_BATCH = 64
+
+#: Bytes that a constant computed at opening may have, whatever the size of the file.
+_LEAST_FOLDED = 1 << 20
 
 #: ONNX Runtime's names of what runs the graph, and what it may hand nodes over to.
 _PROVIDERS: dict[BackendName, tuple[str, ...]] = {
@@ -87,22 +92,21 @@ class OnnxRuntimeBackend:
                 f"ONNX Runtime {ort.__version__} as installed has {', '.join(built_in)}",
                 f"pip install onnxruntime-gpu in its place, or name '{ON_CPU}': the CPU",
             )
-        # Where a sidecar speaks of this file, the file must be that very one.
-        sidecar = read_sidecar(path)
-        if sidecar is not None and path.name in sidecar.artefacts:
-            check_artefact(path, sidecar)
-        session = _open_session(path, provider, device, threads)
-        _check_contract(path, session)
-        metadata = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        self.info = _info(path, sidecar, metadata)
-        _check_frame_size(path, session, self.info)
-        self.title = f"ONNX Runtime {ort.__version__} ({_TITLES[wanted[0]]})"
-        small = path.stat().st_size <= _LARGE_BYTES
-        self.max_batch = GPU_BATCH if on_gpu else _SMALL_BATCH if small else _LARGE_BATCH
-        self._run = partial(_run, session)
-        self._cores: SharedCores | None = None
-        if not on_gpu:
-            self._cores = _share_cores(path, self._run, threads, small=small)
+        file = take_engine(path)
+        # All is opened from the bytes that were hashed; once it is, they are of no more use.
+        with file.content as content:
+            check_graph(content)
+            session = _open_session(content, provider, device, threads)
+            metadata = _face_of(path, session)
+            self.info = file.info or _info(file, metadata)
+            _check_frame_size(path, session, self.info)
+            self.title = f"ONNX Runtime {ort.__version__} ({_TITLES[wanted[0]]})"
+            small = content.size <= _LARGE_BYTES
+            self.max_batch = GPU_BATCH if on_gpu else _SMALL_BATCH if small else _LARGE_BATCH
+            self._run = partial(_run, path, session)
+            self._cores: SharedCores | None = None
+            if not on_gpu:
+                self._cores = _share_cores(content, self._run, threads, small=small)
 
     def infer(self, frames: NDArray[np.uint8]) -> Scores:
         """See `runtime.backends.Backend.infer`."""
@@ -114,7 +118,8 @@ class OnnxRuntimeBackend:
         logit, fake = np.empty((2, count), np.float32)
         for start in range(0, count, self.max_batch):
             part = slice(start, start + self.max_batch)
-            logit[part], fake[part] = self.infer(frames[part])
+            # Here and not before: a copy of all frames may be beyond any memory.
+            logit[part], fake[part] = self.infer(np.ascontiguousarray(frames[part]))
         return logit, fake
 
     def close(self) -> None:
@@ -124,19 +129,31 @@ class OnnxRuntimeBackend:
         del self._cores, self._run
 
 
-def _run(session: Any, frames: NDArray[np.uint8]) -> Scores:
-    logit, fake = session.run([LOGIT_NAME, FAKE_NAME], {INPUT_NAME: frames})
+def _run(path: Path, session: Any, frames: NDArray[np.uint8]) -> Scores:
+    try:
+        logit, fake = session.run([LOGIT_NAME, FAKE_NAME], {INPUT_NAME: frames})
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise EngineRunError(
+            f"{printable(path)} failed while it ran on {len(frames)} images",
+            _first_line(error),
+            f"zoo verify {printable(path)}",
+        ) from None
+    check_shapes(path, len(frames), logit, fake)
     return logit, fake
 
 
-def _run_each(session: Any, frames: NDArray[np.uint8]) -> Scores:
+def _run_each(path: Path, session: Any, frames: NDArray[np.uint8]) -> Scores:
     """Image by image: what one core works on then stays in its own cache."""
-    scores = [_run(session, frames[index : index + 1]) for index in range(len(frames))]
+    scores = [_run(path, session, frames[index : index + 1]) for index in range(len(frames))]
     logit, fake = zip(*scores, strict=True)
     return np.concatenate(logit), np.concatenate(fake)
 
 
-def _share_cores(path: Path, run: Run, threads: int | None, *, small: bool) -> SharedCores:
+def _first_line(error: Exception) -> str:
+    return printable((str(error).splitlines() or [type(error).__name__])[0])
+
+
+def _share_cores(content: Snapshot, run: Run, threads: int | None, *, small: bool) -> SharedCores:
     """How calls that come at once get along; `SharedCores` says why.
 
     For a small network two threads with a core each judge 1.1 times the images that one
@@ -145,24 +162,35 @@ def _share_cores(path: Path, run: Run, threads: int | None, *, small: bool) -> S
     """
     cores = count_cores()
     if threads is None and small and cores > 1:
-        one_core = _open_session(path, ON_CPU, 0, 1)
+        one_core = _open_session(content, ON_CPU, 0, 1)
         few = max(1, cores // 2)
-        return SharedCores(run, partial(_run_each, one_core), few=few, workers=cores)
+        run_each = partial(_run_each, content.path, one_core)
+        return SharedCores(run, run_each, few=few, workers=cores)
     # A small batch leaves some of many cores idle, even with threads on all of them.
     at_once = max(1, cores // (threads or 4))
     return SharedCores(run, run, few=at_once, workers=at_once)
 
 
-def _open_session(path: Path, provider: BackendName, device: int, threads: int | None) -> Any:
+def _open_session(
+    content: Snapshot, provider: BackendName, device: int, threads: int | None
+) -> Any:
     import onnxruntime as ort
 
+    path = printable(content.path)
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    # Its errors are raised as well; its log would show the names of nodes as they are.
+    options.log_severity_level = 4
+    # Constants are computed as the file is opened, and may be of any size: those of ours grow
+    # from FP16 to FP32.
+    options.add_session_config_entry(
+        "optimization.constant_folding_max_output_size_in_bytes",
+        str(_LEAST_FOLDED + 2 * content.size),
+    )
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
         session = ort.InferenceSession(
-            str(path),
+            content.name,
             options,
             providers=providers(provider, device),
             enable_fallback=0,  # of what was asked for, to another provider
@@ -170,7 +198,7 @@ def _open_session(path: Path, provider: BackendName, device: int, threads: int |
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise EngineError(
             f"{path} cannot be loaded by ONNX Runtime",
-            (str(error).splitlines() or [type(error).__name__])[0],
+            _first_line(error).replace(content.name, path),
             "export it again: zoo export NAME",
         ) from None
     # A provider that cannot load is left out with a line in the log.
@@ -213,21 +241,21 @@ def _check_device(path: Path, provider: BackendName, device: int) -> None:
         raise EngineError(f"there is no GPU {device} for {path}", f"there is {there}", instead)
 
 
-def _info(path: Path, sidecar: EngineInfo | None, metadata: str | None) -> EngineInfo:
-    """What the sidecar says of this file, else what the file says of itself.
+def _info(file: EngineFile, metadata: str | None) -> EngineInfo:
+    """What a file says of itself.
 
     A sidecar that does not name the file is of another export, and its word about how
     images become frames may be wrong for this one.
     """
-    if sidecar is not None and path.name in sidecar.artefacts:
-        return sidecar
+    path = printable(file.path)
     if metadata is not None:
         return EngineInfo.from_json(metadata, f"the metadata of {path}")
-    beside = sidecar_path(path).name
-    if sidecar is None:
+    beside = printable(sidecar_path(file.path).name)
+    if file.sidecar is None:
         beside += " is not there"
     else:
-        beside += f" speaks of {', '.join(sidecar.artefacts) or 'no engine'} alone"
+        named = ", ".join(printable(name) for name in file.sidecar.artefacts)
+        beside += f" speaks of {named or 'no engine'} alone"
     raise EngineError(
         f"{path} does not say how images become frames",
         f"it has no metadata '{METADATA_KEY}', and {beside}",
@@ -245,6 +273,20 @@ def _check_frame_size(path: Path, session: Any, info: EngineInfo) -> None:
             f"the graph takes frames {frames.shape[1:]}, its preprocessing makes {due}",
             f"export it again: zoo export {info.network}",
         )
+
+
+def _face_of(path: Path, session: Any) -> str | None:
+    """The sidecar in the metadata of a graph that keeps the contract."""
+    try:
+        _check_contract(path, session)
+        metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise EngineError(
+            f"{printable(path)} has names or metadata that are not UTF-8",
+            str(error),
+            "export it again: zoo export NAME",
+        ) from None
+    return metadata.get(METADATA_KEY)
 
 
 def _check_contract(path: Path, session: Any) -> None:

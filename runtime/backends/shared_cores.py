@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.backend import Scores
+from runtime.score_checks import Scores
 
 #: Runs a batch: frames uint8 [N, H, W, 3] to (logit, fake).
 Run = Callable[[NDArray[np.uint8]], Scores]

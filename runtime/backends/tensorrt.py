@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.batch import BatchProfile
-from runtime.batch_io import MemoryUse, Scores
+from runtime.batch_io import MemoryUse
 from runtime.batch_runner import BatchRunner
 from runtime.cuda import Device, PinnedBuffer
 from runtime.device_arrays import DeviceArray
@@ -20,6 +20,7 @@ from runtime.engine_info import FAKE_NAME, INPUT_NAME, LOGIT_NAME
 from runtime.errors import EngineError
 from runtime.kernel_cache import cache_path, read_cache, write_cache
 from runtime.plan_checks import CheckedPlan, check_plan
+from runtime.score_checks import Scores
 from runtime.tensorrt_api import Engine, Flavour, RtxOptions
 
 #: Batches that run side by side at most; each has a context, streams and memory of its
@@ -54,7 +55,8 @@ class TensorRTBackend:
         self._rtx = plan.api.flavour is Flavour.TENSORRT_RTX
         self._cache = cache_path(path, plan.device, plan.api.version)
         self._cached = read_cache(self._cache) if self._rtx else b""
-        with self.device.current():
+        # Opened from the bytes that were hashed; after that they are of no more use.
+        with plan.content, self.device.current():
             self._engine = self._open(plan)
         self._free: list[BatchRunner] = []
         self._runners: list[BatchRunner] = []
@@ -64,7 +66,7 @@ class TensorRTBackend:
     def _open(self, plan: CheckedPlan) -> Engine:
         options = RtxOptions(runtime_cache=self._cached, cuda_graphs=True)
         try:
-            engine = plan.api.deserialize(self._path.read_bytes(), options)
+            engine = plan.api.deserialize(plan.content.read(), options)
         except EngineError as error:
             free, total = self.device.memory()
             memory = f"{free >> 20} of {total >> 20} MiB of device memory are free"
@@ -119,7 +121,10 @@ class TensorRTBackend:
         """
         sizes = self._profile.split(len(frames))
         ends = np.cumsum(sizes)
-        batches = (frames[end - size : end] for size, end in zip(sizes, ends.tolist(), strict=True))
+        batches = (
+            np.ascontiguousarray(frames[end - size : end])
+            for size, end in zip(sizes, ends.tolist(), strict=True)
+        )
         with self._runner() as runner:
             parts = list(runner.infer_each(batches))
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])

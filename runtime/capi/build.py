@@ -22,6 +22,7 @@ from typing import Any
 
 import runtime
 from runtime.errors import EngineError, MissingPackageError, ZooError
+from runtime.terminal import tell
 
 LIBRARY = "libzoo_detector.so"
 HERE = Path(__file__).parent
@@ -168,9 +169,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m runtime.capi.build", description=__doc__)
     parser.add_argument("--out", required=True, help="folder for the library and its headers")
     try:
-        print(build(parser.parse_args().out))
+        tell(build(parser.parse_args().out))
     except ZooError as error:
-        print(error, file=sys.stderr)
+        tell(error, error=True)
         return 2
     return 0
 

@@ -47,13 +47,15 @@ def weights_list(as_json: bool) -> None:
 @click.argument("names", nargs=-1, required=True)
 def weights_fetch(names: tuple[str, ...]) -> None:
     """Download files (or all weights of a network) and verify them."""
+    from runtime.terminal import tell
+    from runtime.text import printable
     from weights.store import fetch
     from zoo.catalog import CARDS
 
     by_network = {card.name: [w.file for w in card.weights] for card in CARDS}
     for name in names:
         for file in by_network.get(name, [name]):
-            click.echo(f"{fetch(file).path}")
+            tell(printable(fetch(file).path))
 
 
 @weights.command("check")

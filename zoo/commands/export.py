@@ -9,6 +9,7 @@ import click
 
 from runtime.backend_names import BackendName
 from zoo.commands.options import JSON, find_device, runs_on
+from zoo.commands.said import says
 
 #: Of ``--images``.
 LIMIT = click.option(
@@ -24,9 +25,7 @@ LIMIT = click.option(
 @click.option("--fp16", is_flag=True, help="Half precision: .fp16.onnx, and the plan from it.")
 @click.option("--weights", help="A name of `zoo show`, a file, or 'random' (seeded, untrained).")
 @click.option("--seed", default=0, show_default=True, help="Of random weights.")
-@click.option(
-    "--fake-index", type=click.IntRange(0, 1), help="Which of two outputs is 'fake', if not known."
-)
+@says
 @click.option(
     "--like",
     metavar="NAME",
@@ -55,7 +54,6 @@ def export(
     fp16: bool,
     weights: str | None,
     seed: int,
-    fake_index: int | None,
     like: str | None,
     batch: str,
     builder: Any,
@@ -65,19 +63,26 @@ def export(
     name: str | None,
     dry_run: bool,
     as_json: bool,
+    **flags: Any,
 ) -> None:
-    """Take a network to ONNX and TensorRT, and prove that nothing was lost."""
+    """Take a network to ONNX and TensorRT, and prove that nothing was lost.
+
+    What the card of the network does not know of a checkpoint of yours, or has otherwise,
+    is said by flags: --says or --fake-index, --size, --crop, --resize, --scale, --mean and
+    --std. What was assumed, and who said it, is printed and stands in the sidecar.
+    """
     from export.pipeline import ExportRequest, export_network
     from runtime.batch import BatchProfile
     from zoo import printing
     from zoo.catalog import find_card
+    from zoo.recipe import Said
 
     request = ExportRequest(
         find_card(network),
         weights,
         seed=seed,
-        fake_index=fake_index,
         like=like,
+        said=Said(**flags),
         out=out,
         name=name,
         fp16=fp16,
@@ -104,7 +109,8 @@ def export(
 @click.option(
     "--goldens",
     type=click.Path(path_type=Path),
-    help="CSV of the original's own output by image, instead of running the original.",
+    help="CSV of the original's own probabilities by image, instead of running the original:"
+    " of one output P of what it says (P(real) where the card says 'real'), of two P(fake).",
 )
 @click.option("--column", help="Of the CSV; by default the stem of the weights file.")
 @click.option("--weights", help="The weights file, for an engine made from a file of yours.")

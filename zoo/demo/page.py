@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import base64
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
@@ -18,10 +16,14 @@ from typing import Any
 from runtime.detector import Detector
 from runtime.errors import MissingPackageError, ZooError
 from runtime.faces import FaceFinder
+from runtime.text import printable
 from runtime.verdicts import MediaVerdict
 from zoo.demo.answer import IMAGE_SUFFIXES, MAX_SECONDS, VIDEO_SUFFIXES, Answer, answer
+from zoo.demo.folder import private_folder
+from zoo.demo.gate import address_host, allowed_hosts, guards
+from zoo.demo.server import listen, running
+from zoo.demo.uploads import MOST_BYTES, Uploads
 
-MAX_UPLOAD = "50mb"
 #: Uploads that nobody asked about are deleted after this many seconds.
 _ABANDONED = 600
 #: Nothing is reported to Gradio's makers, and no answers are kept in the browser.
@@ -35,6 +37,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int | None = None,
+    names: Sequence[str] = (),
 ) -> Iterator[str]:
     """Serve the page while the context is open; gives its address.
 
@@ -43,38 +46,56 @@ def serve(
         finder: of faces; ``None`` takes pictures for face crops.
         host: address to listen on; the default can be reached from this machine only.
         port: the first free one from 7860 on by default.
+        names: other hosts by which browsers reach the page, as that of a proxy; a request
+            for any that is not known is refused.
 
     Raises:
         MissingPackageError: Gradio is not installed.
         ZooError: the port is taken.
     """
-    folder = tempfile.mkdtemp(prefix="zoo-demo-")
-    before = {key: os.environ.get(key) for key in ("GRADIO_TEMP_DIR", *_PRIVATE)}
-    os.environ.update(_PRIVATE, GRADIO_TEMP_DIR=folder)  # read when Gradio is imported
-    try:
+    with listen(host, port) as listener, private_folder() as folder, _told_to_gradio(folder):
         gradio = _import_gradio()
-        page = _build(gradio, detectors, finder, Path(folder))
-        try:
-            _, address, _ = page.launch(
-                server_name=host,
-                server_port=port,
-                max_file_size=MAX_UPLOAD,
-                share=False,
-                quiet=True,
-                prevent_thread_lock=True,
-                footer_links=[],
-                ssr_mode=False,
-            )
-        except OSError as error:
-            raise ZooError(
-                f"{host}:{port or ''} cannot be served", str(error), "choose another --port"
-            ) from None
-        try:
-            yield address
-        finally:
-            page.close(verbose=False)
+        from fastapi import FastAPI
+        from starlette.routing import Mount
+
+        uploads = Uploads(folder)
+        page = _build(gradio, detectors, finder, uploads)
+        app = FastAPI(
+            middleware=guards(allowed_hosts(host, names), uploads),
+            docs_url=None,
+            redoc_url=None,
+            openapi_url=None,
+        )
+        gradio.mount_gradio_app(
+            app,
+            page,
+            path="/",
+            max_file_size=MOST_BYTES,
+            footer_links=[],
+            run_history=False,
+            show_error=False,
+            ssr_mode=False,
+        )
+
+        (mounted,) = (route for route in app.routes if isinstance(route, Mount))
+        inner: Any = mounted.app
+
+        def end_streams() -> None:
+            inner.stop_event.set()
+            page._queue.close()
+
+        with running(app, listener, end_streams):
+            yield f"http://{address_host(host)}:{listener.getsockname()[1]}/"
+
+
+@contextmanager
+def _told_to_gradio(folder: Path) -> Iterator[None]:
+    """Gradio keeps uploads in ``folder``, and reports to nobody."""
+    before = {key: os.environ.get(key) for key in ("GRADIO_TEMP_DIR", *_PRIVATE)}
+    os.environ.update(_PRIVATE, GRADIO_TEMP_DIR=str(folder))
+    try:
+        yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         for key, value in before.items():
             if value is None:
                 del os.environ[key]
@@ -97,7 +118,7 @@ def _import_gradio() -> Any:
 
 
 def _build(
-    gradio: Any, detectors: Mapping[str, Detector], finder: FaceFinder | None, folder: Path
+    gradio: Any, detectors: Mapping[str, Detector], finder: FaceFinder | None, uploads: Uploads
 ) -> Any:
     names = list(detectors)
 
@@ -105,20 +126,19 @@ def _build(
         if upload is None:
             return "", None
         path = Path(upload)
-        try:
-            found = answer(path, detectors[engine], finder)
-            return result_html(found, path.name, detectors[engine], engine), None
-        except ZooError as error:
-            return error_html(error, path), None
-        finally:
-            _forget(path, folder)
+        with uploads.answering(path):
+            try:
+                found = answer(path, detectors[engine], finder)
+                return result_html(found, path.name, detectors[engine], engine), None
+            except ZooError as error:
+                return error_html(error, path), None
 
     with gradio.Blocks(
         title="Deepfake zoo", analytics_enabled=False, delete_cache=(60, _ABANDONED)
     ) as page:
         gradio.Markdown(
             "## Is this face forged?\n"
-            f"Drop a picture, or a clip of up to {MAX_SECONDS:.0f} seconds ({MAX_UPLOAD.upper()})."
+            f"Drop a picture, or a clip of up to {MAX_SECONDS:.0f} seconds ({MOST_BYTES >> 20} MB)."
             " It is judged on the machine that serves this page and then deleted."
         )
         with gradio.Row():
@@ -142,20 +162,11 @@ def _build(
     return page
 
 
-def _forget(path: Path, folder: Path) -> None:
-    """Delete an upload: Gradio keeps it in a folder named by its hash, and an empty file."""
-    if path.parent != folder and path.is_relative_to(folder):
-        shutil.rmtree(path.parent, ignore_errors=True)
-    for left in folder.glob("tmp*"):
-        if left.is_file() and left.stat().st_size == 0:
-            left.unlink(missing_ok=True)
-
-
 def result_html(found: Answer, name: str, detector: Detector, engine: str) -> str:
     """The answer as HTML, everything in it."""
     verdict = found.verdict
     parts = [f"<h3>{escape(_headline(verdict, detector.info.threshold))}</h3>"]
-    parts.append(f"<p>{escape(name)}, {escape(engine)}. {escape(_basis(verdict))}</p>")
+    parts.append(f"<p>{escape(printable(name))}, {escape(engine)}. {escape(_basis(verdict))}</p>")
     if not detector.info.weights.trained:
         parts.append("<p><b>The weights are untrained: this verdict means nothing.</b></p>")
     parts += [_image(found.picture, "the picture with its faces")]
@@ -168,7 +179,7 @@ def result_html(found: Answer, name: str, detector: Detector, engine: str) -> st
 def error_html(error: ZooError, path: Path) -> str:
     """What went wrong, without the place where the upload was kept."""
     lines = [line for line in (error.what, error.why, error.todo) if line]
-    shown = (escape(line.replace(str(path), path.name)) for line in lines)
+    shown = (escape(printable(line.replace(f"{path.parent}/", ""))) for line in lines)
     return f"<h3>It cannot be judged</h3><p>{'<br>'.join(shown)}</p>"
 
 

@@ -42,20 +42,22 @@ def _keras_gradients(
     """Feature map and gradient of the log-odds of fake, both [h, w, channels]."""
     import tensorflow as tf
 
-    from zoo.originals.keras_original import import_keras
+    from zoo.originals.keras_flat import made_by
+    from zoo.originals.keras_framework import import_keras
+    from zoo.originals.keras_head import ending
 
     keras, model = import_keras(), original.module
-    head = model.layers[-1]
-    spatial = [
-        layer for layer in model.layers if len(shape := layer.output.shape) == 4 and shape[1] > 1
-    ]
-    two_ended = keras.Model(model.inputs, [spatial[-1].output, head.input])
-    kernel, bias = head.get_weights()
+    head, flat, _ = ending(model)
+    spatial = flat
+    while len(spatial.shape) != 4 or spatial.shape[1] == 1:
+        _, (spatial, *_) = made_by(spatial)
+    two_ended = keras.Model(model.inputs, [spatial, flat])
+    kernel, *bias = head.get_weights()
     inputs = tf.constant(values)
     with tf.GradientTape() as tape:
         tape.watch(inputs)  # and with it all that follows: the weights may be frozen
         features, last = two_ended(inputs, training=False)
-        logit = _fake_logit(original.head, last @ kernel + bias)
+        logit = _fake_logit(original.head, last @ kernel + (bias[0] if bias else 0))
     return features[0].numpy(), tape.gradient(logit, features)[0].numpy()
 
 
@@ -86,7 +88,7 @@ def _torch_gradients(
 
 def _fake_logit(head: Head, logits: Any) -> Any:
     """Log-odds of fake of one frame, from a tensor [1, 1] or [1, 2] before the activation."""
-    if head.says is not None:
+    if head.outputs == 1:
         return logits[0, 0] if head.says == "fake" else -logits[0, 0]
     assert head.fake_index is not None, "settled when the original was loaded"
     return logits[0, head.fake_index] - logits[0, 1 - head.fake_index]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import MissingPackageError, ZooError
+from runtime.text import printable
 from zoo.explain.heat_map import HeatMap
 
 _UNITS = {"occlusion": "log-odds of fake lost when covered", "gradcam": "Grad-CAM (no unit)"}
@@ -50,7 +51,7 @@ def draw_heat_map(heat_map: HeatMap, title: str) -> Any:
     for axes in (left, right):
         axes.set_axis_off()
     # A dollar sign would be read as mathematics.
-    plain = title.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+    plain = printable(title).replace("$", r"\$")
     figure.suptitle(f"{plain}\nP(fake) = {heat_map.fake:.4f}", fontsize=11)
     return figure
 

@@ -152,11 +152,15 @@ def build_inception_resnet_v1(outputs: int) -> Any:
     )
 
 
-_NETWORK = TorchNetwork(build_inception_resnet_v1, head="logits")
+_NETWORK = TorchNetwork(
+    build_inception_resnet_v1,
+    head="logits",
+    least=80,
+    other_head="facenet-pytorch normalises the 512 features to length 1 unless it was built with"
+    " classify=True, and then its head is 'logits': nothing says which of the two this one saw",
+)
 
 
-def inception_resnet_v1(
-    card: ModelCard, choice: WeightsChoice, fake_index: int | None
-) -> TorchOriginal:
+def inception_resnet_v1(card: ModelCard, choice: WeightsChoice) -> TorchOriginal:
     """Inception-ResNet-v1 with its weights; see `zoo.originals.load_original`."""
-    return load_network(card, choice, fake_index, _NETWORK)
+    return load_network(card, choice, _NETWORK)

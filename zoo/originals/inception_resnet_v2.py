@@ -10,12 +10,10 @@ from typing import Any
 
 from zoo.card import ModelCard
 from zoo.originals.calibration import calibration_frames
-from zoo.originals.keras_original import (
-    KerasOriginal,
-    condition,
-    condition_head,
-    import_keras,
-)
+from zoo.originals.keras_arrays import read_keras_file
+from zoo.originals.keras_files import open_file
+from zoo.originals.keras_framework import import_keras
+from zoo.originals.keras_original import KerasOriginal, condition, condition_head
 from zoo.originals.original import WeightsChoice
 
 
@@ -29,27 +27,24 @@ def build_inception_resnet_v2(height: int, width: int) -> Any:
     return keras.Model(body.input, head, name="inception_resnet_v2")
 
 
-def inception_resnet_v2(
-    card: ModelCard, choice: WeightsChoice, fake_index: int | None
-) -> KerasOriginal:
+def inception_resnet_v2(card: ModelCard, choice: WeightsChoice) -> KerasOriginal:
     """InceptionResNetV2 with its weights; see `zoo.originals.load_original`.
 
     A backbone has all of it but the head; a seeded one is put on.
     """
-    size = (card.preprocessing.height, card.preprocessing.width)
+    if choice.file is not None and not choice.backbone:
+        return open_file(card, choice, build_inception_resnet_v2)
+    how = choice.resolve(card).preprocessing
+    size = (how.height, how.width)
     keras = import_keras()
-    backbone = choice.card is not None and choice.card.backbone
-    if choice.path is None or backbone:
-        keras.utils.set_random_seed(choice.seed)
+    keras.utils.set_random_seed(choice.seed)
     model = build_inception_resnet_v2(*size)
-    original = KerasOriginal(card, choice, model, fake_index)
-    if choice.path is None:
+    original = KerasOriginal(card, choice, model)
+    if choice.file is None:
         condition(model, size, original.normalise, choice.seed)
-    elif backbone:
-        features = keras.Model(model.inputs, model.layers[-1].input)
-        original.load_weights(choice.path, features)
-        frames = calibration_frames(*size, seed=choice.seed + 1)
-        condition_head(model, original.normalise(frames))
-    else:
-        original.load_weights(choice.path)
+        return original
+    features = keras.Model(model.inputs, model.layers[-1].input)
+    original.load_weights(read_keras_file(choice.file), features)
+    frames = calibration_frames(*size, seed=choice.seed + 1)
+    condition_head(model, original.normalise(frames))
     return original

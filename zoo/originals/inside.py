@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.engine_info import EngineInfo
-from runtime.errors import EngineError
+from runtime.errors import EngineError, WeightsError
+from runtime.files import snapshot
 from zoo.catalog import find_card
 from zoo.originals.original import Original, load_original
+from zoo.recipe import recipe_of_engine
 
 
 def load_original_of(engine: Path, info: EngineInfo, weights: str | None) -> Original:
@@ -29,17 +31,24 @@ def load_original_of(engine: Path, info: EngineInfo, weights: str | None) -> Ori
             f"{inside.file}, sha256 {inside.sha256}",
             f"--weights PATH/TO/{inside.file}",
         )
+    card = find_card(info.network)
+    if weights is not None and Path(weights).is_file():
+        with snapshot(Path(weights), error=WeightsError) as file:  # before a framework is loaded
+            _refuse_others(engine, inside.sha256, file.sha256)
     original = load_original(
-        find_card(info.network),
+        card,
         weights or inside.name,
         seed=inside.seed or 0,
-        fake_index=info.fake_index,
-        like=inside.like,
+        recipe=recipe_of_engine(card, info),
     )
-    if original.weights.sha256 != inside.sha256:
+    _refuse_others(engine, inside.sha256, original.weights.sha256)
+    return original
+
+
+def _refuse_others(engine: Path, due: str | None, found: str | None) -> None:
+    if found != due:
         raise EngineError(
             f"these are not the weights that are in {engine}",
-            f"sha256 {original.weights.sha256}, the engine's are {inside.sha256}",
+            f"sha256 {found}, the engine's are {due}",
             "give the file the engine was made from with --weights",
         )
-    return original

@@ -1,16 +1,14 @@
-"""Read the arrays of a Keras weights file, and nothing else.
+"""Read the arrays of a Keras file, and what it says of its network.
 
 Three layouts are met in the wild: Keras 2's HDF5 (weights alone, or a whole model
 with them under ``model_weights``), Keras 3's ``.weights.h5``, and ``.keras`` (a zip
-with such a file in it). Only arrays and, where there is one, the JSON of the layers
+with such a file in it). Only arrays and, where there is one, the JSON of the network
 are read: no code of the file is run.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import MissingPackageError, WeightsError
+from runtime.errors import WeightsError
+from runtime.files import Snapshot
+from runtime.text import printable
+from weights.hdf5 import HDF5_MAGIC, ZIP_MAGIC, Hdf5Content, read_hdf5
 from weights.recognise import recognise
 
 
@@ -40,35 +41,61 @@ class LayerArrays:
 
 @dataclass(frozen=True)
 class KerasFile:
-    """What a file holds: its layers that have arrays, and its architecture if it says so."""
+    """What a file holds.
 
+    Attributes:
+        path: of the file, for messages.
+        layers: those that have arrays.
+        config: the network as Keras describes it, where the file carries one.
+        training: what it was compiled with, likewise.
+        content: all of its HDF5.
+    """
+
+    path: Path
     layers: tuple[LayerArrays, ...]
     config: dict[str, Any] | None
+    training: dict[str, Any]
+    content: Hdf5Content
 
 
-def read_keras_file(path: Path) -> KerasFile:
+def read_keras_file(source: Snapshot) -> KerasFile:
     """Read every array of a Keras file.
 
     Raises:
-        WeightsError: not a Keras file (the message says what it looks like), truncated
-            or damaged.
+        WeightsError: not a Keras file (the message says what it looks like), truncated or
+            damaged, or it refers to other files.
         MissingPackageError: h5py is not installed.
     """
+    path = source.path
+    with source.open() as file:
+        magic = file.read(len(HDF5_MAGIC))
+    if not magic.startswith((HDF5_MAGIC, ZIP_MAGIC)):
+        raise _no_keras(path, f"it looks like {recognise(source).what}")
     try:
-        import h5py
-    except ImportError:
-        raise MissingPackageError("h5py", "reading Keras weights", "keras") from None
-    try:
-        if zipfile.is_zipfile(path):
-            return _read_archive(h5py, path)
-        with h5py.File(path, "r") as file:
-            return _read_hdf5(file)
-    except (OSError, KeyError, zipfile.BadZipFile, ValueError) as error:
-        raise WeightsError(
-            f"{path} cannot be read as Keras weights",
-            f"it looks like {recognise(path).what} ({_first_line(error)})",
-            "give a Keras .h5, .hdf5, .weights.h5 or .keras file",
-        ) from None
+        content = read_hdf5(source)
+    except WeightsError as error:
+        looks = f"it looks like {recognise(source).what}"
+        raise WeightsError(error.what, looks, error.todo) from None
+    root = "model_weights" if "model_weights" in content.groups else ""
+    if "layer_names" in content.groups[root] or "layer_names0" in content.groups[root]:
+        layers = tuple(_keras2_layers(path, content, root))
+    elif _under(root, "layers") in content.groups:
+        layers = tuple(_keras3_layers(content, _under(root, "layers")))
+    else:
+        raise _no_keras(path, f"it looks like {recognise(source).what}")
+    config = None if content.config is None else _json(path, content.config)
+    training = content.groups[""].get("training_config")
+    if content.archive:
+        compiled = (config or {}).get("compile_config")
+    else:
+        compiled = _json(path, training) if isinstance(training, str) else None
+    return KerasFile(
+        path,
+        layers,
+        config,
+        compiled if isinstance(compiled, dict) else {},
+        content,
+    )
 
 
 def as_float32(path: Path, name: str, array: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
@@ -107,57 +134,73 @@ def as_float32(path: Path, name: str, array: NDArray[Any]) -> tuple[NDArray[np.f
     return plain, notes[array.dtype.name]
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__
+def _no_keras(path: Path, why: str) -> WeightsError:
+    return WeightsError(
+        f"{printable(path)} cannot be read as Keras weights",
+        why,
+        "give a Keras .h5, .hdf5, .weights.h5 or .keras file",
+    )
 
 
-def _read_archive(h5py: Any, path: Path) -> KerasFile:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        if "model.weights.h5" not in names:
-            raise KeyError(f"no model.weights.h5 among {', '.join(names[:3])}")
-        config = json.loads(archive.read("config.json")) if "config.json" in names else None
-        with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
-            return KerasFile(tuple(_keras3_layers(file)), config)
+def _json(path: Path, text: str | list[str]) -> dict[str, Any]:
+    try:
+        parsed = json.loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise WeightsError(
+            f"{printable(path)} is damaged",
+            "what it says of its network is no JSON object",
+            "fetch or copy it again",
+        )
+    return parsed
 
 
-def _read_hdf5(file: Any) -> KerasFile:
-    config = file.attrs.get("model_config")
-    parsed = json.loads(config) if config is not None else None
-    root = file.get("model_weights", file)
-    if "layer_names" in root.attrs:
-        return KerasFile(tuple(_keras2_layers(root)), parsed)
-    if "layers" in root:
-        return KerasFile(tuple(_keras3_layers(root)), parsed)
-    raise KeyError(f"neither 'layer_names' nor 'layers' among {', '.join(list(root)[:4])}")
+def _under(group: str, name: str) -> str:
+    return f"{group}/{name}" if group else name
 
 
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+def _names(texts: dict[str, str | list[str]], name: str) -> list[str]:
+    """A list in an attribute, which Keras cuts into pieces where it is too long for one."""
+    pieces = [texts[name]] if name in texts else []
+    while name not in texts and f"{name}{len(pieces)}" in texts:
+        pieces.append(texts[f"{name}{len(pieces)}"])
+    return [text for piece in pieces for text in ([piece] if isinstance(piece, str) else piece)]
 
 
-def _keras2_layers(root: Any) -> Iterator[LayerArrays]:
-    for layer in map(_text, root.attrs["layer_names"]):
-        group = root[layer]
-        names = tuple(map(_text, group.attrs["weight_names"]))
+def _keras2_layers(path: Path, content: Hdf5Content, root: str) -> Iterator[LayerArrays]:
+    for layer in _names(content.groups[root], "layer_names"):
+        group = _under(root, layer)
+        names = tuple(_names(content.groups.get(group, {}), "weight_names"))
+        missing = [n for n in names if _under(group, n) not in content.arrays]
+        if group not in content.groups or missing:
+            raise WeightsError(
+                f"{printable(path)} is damaged",
+                f"it names {printable(missing[0] if missing else layer)} and does not hold it",
+                "fetch or copy it again",
+            )
         if names:
-            yield LayerArrays(layer, tuple(np.asarray(group[n]) for n in names), names)
+            yield LayerArrays(layer, tuple(content.arrays[_under(group, n)] for n in names), names)
 
 
-def _keras3_layers(root: Any) -> Iterator[LayerArrays]:
-    def walk(group: Any, prefix: str) -> Iterator[LayerArrays]:
-        if "vars" in group and len(group["vars"]):
-            keys = sorted(group["vars"], key=int)
-            arrays = tuple(np.asarray(group["vars"][k]) for k in keys)
-            yield LayerArrays(prefix, arrays, tuple(f"{prefix}/vars/{k}" for k in keys))
-        for name in sorted((n for n in group if n not in ("vars", "seed_generator")), key=_natural):
-            if hasattr(group[name], "keys"):
-                yield from walk(group[name], f"{prefix}/{name}" if prefix else name)
-
-    yield from walk(root["layers"], "")
+def _keras3_layers(content: Hdf5Content, root: str) -> Iterator[LayerArrays]:
+    found: dict[str, dict[int, str]] = {}
+    for name in content.arrays:
+        group, _, number = name.rpartition("/vars/")
+        if group.startswith(f"{root}/") and _is_number(number) and "seed_generator" not in group:
+            found.setdefault(group, {})[int(number)] = name
+    for group in sorted(found, key=lambda name: [_natural(part) for part in name.split("/")]):
+        names = [found[group][number] for number in sorted(found[group])]
+        short = [name.removeprefix(f"{root}/") for name in names]
+        arrays = tuple(content.arrays[name] for name in names)
+        yield LayerArrays(group.removeprefix(f"{root}/"), arrays, tuple(short))
 
 
 def _natural(name: str) -> tuple[str, int]:
     """Sort key: conv2d, conv2d_1, conv2d_2, ... conv2d_10."""
     stem, _, number = name.rpartition("_")
-    return (stem, int(number)) if stem and number.isdigit() else (name, 0)
+    return (stem, int(number)) if stem and _is_number(number) else (name, 0)
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 9

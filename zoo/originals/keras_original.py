@@ -2,85 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-import tempfile
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import MissingPackageError, WeightsError
-from weights.recognise import recognise
+from runtime.errors import WeightsError
+from runtime.text import printable
 from zoo.originals.calibration import calibration_frames
-from zoo.originals.keras_arrays import LayerArrays, as_float32, read_keras_file
+from zoo.originals.keras_arrays import KerasFile, LayerArrays, as_float32
+from zoo.originals.keras_framework import import_keras
+from zoo.originals.keras_head import ending
 from zoo.originals.original import Original
+from zoo.originals.other_network import not_this_network
 
 #: Spread that conditioned random weights give the logit over seeded frames. Wide
 #: enough that an error shows, narrow enough that no probability saturates.
 RANDOM_LOGIT_SPREAD = 2.0
 
 
-def import_keras() -> Any:
-    """Keras on TensorFlow, quiet and on the CPU.
-
-    The original is the reference: on a CPU its arithmetic is plain float32, and the
-    GPU's memory stays free for the engine it is compared with.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    try:
-        with _quiet_import():
-            import keras
-            import tensorflow as tf
-    except ImportError:
-        raise MissingPackageError("tensorflow", "a Keras original", "keras") from None
-    tf.config.set_visible_devices([], "GPU")
-    tf.get_logger().setLevel("ERROR")  # advice on retracing, which is no use to a user
-    return keras
-
-
-@contextlib.contextmanager
-def _quiet_import() -> Iterator[None]:
-    """Hide what TensorFlow's C++ part writes while it is imported.
-
-    It speaks before its log level is read, straight to the file descriptor. What it
-    wrote is shown after all when the import fails.
-    """
-    if "tensorflow" in sys.modules:
-        yield
-        return
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as log:
-        kept = os.dup(2)
-        os.dup2(log.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            log.seek(0)
-            os.write(kept, log.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
 class KerasOriginal(Original):
-    """A ``keras.Model`` whose last layer is a Dense with an activation."""
+    """A ``keras.Model`` that ends in a Dense, with an activation or without."""
 
-    def load_weights(self, path: Path, model: Any = None) -> None:
+    def load_weights(self, file: KerasFile, model: Any = None) -> None:
         """Put the arrays of a file into the network, see `load_strictly`.
 
         Args:
-            path: of the file.
+            file: that was read.
             model: the part of the network that they are of; all of it by default.
         """
-        notes = load_strictly(model or self.module, path, self.card.title)
-        self.weights = replace(self.weights, source="; ".join([self.weights.source, *notes]))
+        self.note(*load_strictly(model or self.module, file, self.card.title))
 
     def release(self) -> None:
         """See `Original.release`."""
@@ -92,15 +44,18 @@ class KerasOriginal(Original):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `Original.own_scores`; the logits are the last Dense before its activation."""
         keras = import_keras()
-        head = self.module.layers[-1]
+        head, features, _ = ending(self.module)
         if not hasattr(self, "_two_ended"):
-            self._two_ended = keras.Model(self.module.inputs, [head.input, self.module.output])
+            self._two_ended = keras.Model(self.module.inputs, [features, self.module.outputs[0]])
         features, own = self._two_ended.predict_on_batch(values)
-        kernel, bias = (np.asarray(a, np.float32) for a in head.get_weights())
-        return np.asarray(own, np.float32), (features @ kernel + bias).astype(np.float32)
+        kernel, *bias = (np.asarray(a, np.float32) for a in head.get_weights())
+        logits = features @ kernel
+        return np.asarray(own, np.float32), (logits + bias[0] if bias else logits).astype(
+            np.float32
+        )
 
 
-def load_strictly(model: Any, path: Path, network: str) -> list[str]:
+def load_strictly(model: Any, file: KerasFile, network: str) -> list[str]:
     """Put the arrays of a file into a Keras model, every one of them and no other.
 
     Layers are matched in order within their kind (convolutions with convolutions, and
@@ -113,7 +68,7 @@ def load_strictly(model: Any, path: Path, network: str) -> list[str]:
         WeightsError: an array is missing, left over or of another shape (the message names
             the first few and what the file looks like), no float, or not finite.
     """
-    file = read_keras_file(path)
+    path = file.path
     mine = [layer for layer in model.layers if layer.weights]
     wanted: dict[str, list[Any]] = {}
     for layer in mine:
@@ -179,11 +134,7 @@ def _refuse_other_classes(
 
 def _refuse(path: Path, network: str, wrong: list[str]) -> None:
     shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
-    raise WeightsError(
-        f"{path} does not fit {network}",
-        f"{shown}. The file looks like {recognise(path).what}",
-        "zoo list names the networks; zoo show NAME the weights of one",
-    )
+    raise not_this_network(path, network, printable(shown))
 
 
 def condition(model: Any, preprocessing_size: tuple[int, int], normalise: Any, seed: int) -> None:

@@ -11,16 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from runtime.errors import WeightsError
 from zoo.card import ModelCard
-from zoo.originals.keras_arrays import read_keras_file
-from zoo.originals.keras_original import KerasOriginal, condition, import_keras
+from zoo.originals.keras_files import open_file
+from zoo.originals.keras_framework import import_keras
+from zoo.originals.keras_original import KerasOriginal, condition
 from zoo.originals.original import WeightsChoice
 
 Activation = Literal["relu", "elu", "lrelu"]
-
-#: Keras layers of a saved model that tell which activation follows its convolutions.
-_ACTIVATION_LAYERS: dict[str, Activation] = {"ReLU": "relu", "ELU": "elu", "LeakyReLU": "lrelu"}
 
 
 def _activation_layer(layers: Any, activation: Activation) -> Any:
@@ -87,54 +84,33 @@ def build_mesoinception4(height: int, width: int) -> Any:
     return keras.Model(inputs, _classifier(layers, x), name="mesoinception4")
 
 
-def _saved_activation(choice: WeightsChoice) -> Activation:
-    """The activation of the convolutions: the card's, or what the file's layers say."""
-    if choice.card is not None:
-        return choice.card.activation
-    config = None if choice.path is None else read_keras_file(choice.path).config
-    if config is None:  # weights alone do not tell; Afchar's own have ReLU
-        return "relu" if choice.like is None else choice.like.activation
-    seen_convolution = False
-    for layer in config.get("config", {}).get("layers", []):
-        name = layer.get("class_name")
-        if name == "Conv2D":
-            own = layer.get("config", {}).get("activation")
-            if own in ("relu", "elu"):
-                return "elu" if own == "elu" else "relu"
-            seen_convolution = True
-        elif seen_convolution and name in _ACTIVATION_LAYERS:
-            return _ACTIVATION_LAYERS[name]
-        elif seen_convolution and name == "Flatten":
-            break
-    raise WeightsError(
-        f"{choice.path} is a model of another kind",
-        "no ReLU, ELU or LeakyReLU follows its convolutions",
-        "zoo show meso4",
-    )
-
-
 def _load(
-    card: ModelCard, choice: WeightsChoice, build: Callable[[int, int], Any]
+    card: ModelCard,
+    choice: WeightsChoice,
+    build: Callable[[int, int], Any],
 ) -> KerasOriginal:
-    size = (card.preprocessing.height, card.preprocessing.width)
-    keras = import_keras()
-    if choice.path is None:
-        keras.utils.set_random_seed(choice.seed)
+    if choice.file is not None:
+        return open_file(card, choice, build)
+    how = choice.resolve(card).preprocessing
+    size = (how.height, how.width)
+    import_keras().utils.set_random_seed(choice.seed)
     model = build(*size)
     original = KerasOriginal(card, choice, model)
-    if choice.path is None:
-        condition(model, size, original.normalise, choice.seed)
-    else:
-        original.load_weights(choice.path)
+    condition(model, size, original.normalise, choice.seed)
     return original
 
 
-def meso4(card: ModelCard, choice: WeightsChoice, fake_index: int | None) -> KerasOriginal:
-    """Meso4 with its weights; see `zoo.originals.load_original`."""
-    activation = _saved_activation(choice)
-    return _load(card, choice, lambda height, width: build_meso4(height, width, activation))
+def meso4(card: ModelCard, choice: WeightsChoice) -> KerasOriginal:
+    """Meso4 with its weights; see `zoo.originals.load_original`.
+
+    Which activation follows the convolutions is in no array: of a file of arrays alone the
+    card says it, or that of the weights that the file is like.
+    """
+    published = choice.card or choice.like
+    activation: Activation = "relu" if published is None else published.activation
+    return _load(card, choice, lambda h, w: build_meso4(h, w, activation))
 
 
-def mesoinception4(card: ModelCard, choice: WeightsChoice, fake_index: int | None) -> KerasOriginal:
+def mesoinception4(card: ModelCard, choice: WeightsChoice) -> KerasOriginal:
     """MesoInception4 with its weights; see `zoo.originals.load_original`."""
     return _load(card, choice, build_mesoinception4)

@@ -5,59 +5,87 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.engine_info import Preprocessing, WeightsInfo, file_sha256
+from runtime.engine_info import Preprocessing, WeightsInfo
 from runtime.errors import WeightsError
+from runtime.files import Snapshot, snapshot
 from weights.store import locate
 from zoo.card import Head, ModelCard, Normalisation, WeightsCard
+from zoo.originals.first_look import refuse_at_first_look
+from zoo.originals.told import FileTold
+from zoo.recipe import Recipe, Said, resolve
+from zoo.scores import Scores, fake_scores
 
 RANDOM = "random"
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What a network thinks of N frames.
-
-    Attributes:
-        logit: float32 [N], log-odds of FAKE.
-        fake: float32 [N], P(fake), as the network's own last layer gives it.
-    """
-
-    logit: NDArray[np.float32]
-    fake: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.logit)
-
-
-@dataclass(frozen=True)
 class WeightsChoice:
-    """Which weights a user asked for, found and verified.
+    """Which weights a user asked for, found and verified, and what is said of them.
 
     Attributes:
         info: what the sidecar will say of them.
-        path: the file; ``None`` for random weights.
+        file: its bytes, taken once; ``None`` for random weights.
         card: where they are published ones.
         seed: of random ones, and of the new head on a backbone.
         like: published weights whose way of training these share.
+        said: what the user says of them.
+        recipe: how they are to be used, where that was settled before (an engine's sidecar).
     """
 
     info: WeightsInfo
-    path: Path | None = None
+    file: Snapshot | None = None
     card: WeightsCard | None = None
     seed: int = 0
     like: WeightsCard | None = None
+    said: Said | None = None
+    recipe: Recipe | None = None
 
     @property
-    def recipe(self) -> WeightsCard | None:
-        """What says how these weights were trained, where the network's card does not."""
-        return self.card or self.like
+    def path(self) -> Path | None:
+        """Of the file, for messages."""
+        return None if self.file is None else self.file.path
+
+    @property
+    def backbone(self) -> bool:
+        """Whether these are features alone, for a new head."""
+        return self.card is not None and self.card.backbone
+
+    def resolve(self, card: ModelCard, told: FileTold | None = None) -> Recipe:
+        """How the weights are to be used; see `zoo.recipe.resolve`.
+
+        Args:
+            card: of the network.
+            told: what the file says of its own network.
+        """
+        return self._resolve(card, told, self.said or Said(), self.info.trained)
+
+    def frame(self, card: ModelCard) -> Preprocessing:
+        """How frames are made, where the file does not say: no more is asked for yet."""
+        said = replace(self.said or Said(), says=None, fake_index=None)
+        return self._resolve(card, None, said, trained=False).preprocessing
+
+    def _resolve(self, card: ModelCard, told: FileTold | None, said: Said, trained: bool) -> Recipe:
+        if self.recipe is not None:
+            return self.recipe
+        by = f"--like {self.info.like}"
+        if self.card is not None:
+            by = f"weights {self.card.name} of the card"
+        return resolve(
+            card,
+            published=self.card or self.like,
+            published_by=by,
+            told=told,
+            said=said,
+            file="" if self.path is None else str(self.path),
+            trained=trained,
+        )
 
 
 class Original(ABC):
@@ -66,8 +94,7 @@ class Original(ABC):
     Attributes:
         card: the network's card.
         weights: what is inside.
-        preprocessing, normalisation, head: the card's, or the weights' own where they
-            were trained otherwise.
+        recipe: how it is used.
         module: the framework's object (``keras.Model``, ``torch.nn.Module``).
     """
 
@@ -76,17 +103,30 @@ class Original(ABC):
         card: ModelCard,
         choice: WeightsChoice,
         module: Any,
-        fake_index: int | None = None,
-        head: Head | None = None,
+        *,
+        told: FileTold | None = None,
     ) -> None:
-        own = choice.recipe
         self.card = card
         self.weights = choice.info
         self.module = module
-        self.preprocessing: Preprocessing = (own and own.preprocessing) or card.preprocessing
-        self.normalisation: Normalisation = (own and own.normalisation) or card.normalisation
-        head = head or (own and own.head) or card.head
-        self.head = Head(head.kind, head.says, fake_index) if fake_index is not None else head
+        self.recipe = choice.resolve(card, told)
+        if told is not None:
+            self.note(*told.notes)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """From an image to a frame."""
+        return self.recipe.preprocessing
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """From a frame to the network's input."""
+        return self.recipe.normalisation
+
+    @property
+    def head(self) -> Head:
+        """What comes out."""
+        return self.recipe.head
 
     def scores(self, frames: NDArray[np.uint8], batch: int = 32) -> Scores:
         """Judge frames as the original does.
@@ -103,19 +143,17 @@ class Original(ABC):
         logits = np.concatenate([p[1] for p in parts])
         return fake_scores(self.head, own, logits)
 
+    def note(self, *notes: str) -> None:
+        """Add to what is said of the weights, for people."""
+        self.weights = replace(self.weights, source="; ".join([self.weights.source, *notes]))
+
     def release(self) -> None:
         """Free the framework's object, whose weights an export no longer needs."""
         self.module = None
 
     def normalise(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pixels to the network's input, float32 [N, H, W, 3], as its authors did."""
-        norm = self.normalisation
-        values = frames.astype(np.float32) * np.float32(norm.scale)
-        if any(norm.mean):
-            values -= np.asarray(norm.mean, np.float32)
-        if norm.std != (1.0, 1.0, 1.0):
-            values /= np.asarray(norm.std, np.float32)
-        return values
+        return self.normalisation.apply(frames)
 
     @abstractmethod
     def own_scores(
@@ -131,33 +169,14 @@ class Original(ABC):
         """
 
 
-def fake_scores(head: Head, own: NDArray[np.float32], logits: NDArray[np.float32]) -> Scores:
-    """A network's own outputs, in its own polarity, as log-odds and P of FAKE."""
-    if head.kind in ("sigmoid", "logit"):
-        logit, probability = logits[:, 0], own[:, 0]
-        if head.kind == "logit":
-            probability = sigmoid(own[:, 0])
-        if head.says == "real":
-            return Scores(-logit, np.float32(1) - probability)
-        return Scores(logit, probability)
-    assert head.fake_index is not None, "refused when the original was loaded"
-    fake, real = head.fake_index, 1 - head.fake_index
-    logit = logits[:, fake] - logits[:, real]
-    return Scores(logit, own[:, fake] if head.kind == "softmax" else sigmoid(logit))
-
-
-def sigmoid(logit: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The logistic function in float32, without overflow at either end."""
-    half = np.tanh(logit.astype(np.float64) / 2) / 2
-    return (half + 0.5).astype(np.float32)
-
-
 def choose_weights(
     card: ModelCard,
     name: str | None,
     *,
     seed: int = 0,
     like: str | None = None,
+    said: Said | None = None,
+    recipe: Recipe | None = None,
     download: bool = True,
 ) -> WeightsChoice:
     """Find the weights a user means.
@@ -168,30 +187,48 @@ def choose_weights(
             card's default.
         seed: of random weights.
         like: published weights that a file, or random ones, are to be treated as.
+        said: what the user says of a file, or of random weights.
+        recipe: see `WeightsChoice`.
         download: whether published weights may be fetched.
 
     Raises:
         WeightsError: no such name and no such file; or not to be found, or damaged; or
-            ``like`` is no name on the card, or makes no sense for these weights.
+            ``like`` is no name on the card; or ``like`` or ``said`` are of weights that the
+            card knows all of.
     """
-    recipe = None if like is None else _recipe(card, name, like)
+    said = said or Said()
+    own = card.find_weights(name) if name else card.default_weights
+    flags = (*said.flags, *["--like"] * (like is not None))
+    if flags and (own is not None or name is None):
+        raise WeightsError(
+            f"{flags[0]} is for a file of yours; {name or 'the default'} is on the card itself",
+            "published weights are used as they were trained",
+            f"leave {flags[0]} out, or give --weights PATH",
+        )
+    same = None if like is None else _like(card, like)
     if name == RANDOM:
         info = WeightsInfo(RANDOM, trained=False, seed=seed, like=like, source="seeded, untrained")
-        return WeightsChoice(info, seed=seed, like=recipe)
-    own = card.find_weights(name) if name else card.default_weights
+        return WeightsChoice(info, None, None, seed, same, said, recipe)
     if own is not None:
         found = locate(own.file, download=download)
+        file = snapshot(found.path, error=WeightsError)
+        if file.sha256 != found.sha256:
+            raise WeightsError(
+                f"{found.path} was replaced while it was looked at",
+                f"its sha256 is {file.sha256}, due is {found.sha256}",
+                "run the command again",
+            )
         new_head = f"; on them a new head of seed {seed}, untrained" if own.backbone else ""
         info = WeightsInfo(
             own.name,
             trained=not own.backbone,
             file=own.file,
-            sha256=found.sha256,
+            sha256=file.sha256,
             seed=seed if own.backbone else None,
             source=found.source + new_head,
             licence=found.licence,
         )
-        return WeightsChoice(info, found.path, own, seed)
+        return WeightsChoice(info, file, own, seed, recipe=recipe)
     names = ", ".join([*(w.name for w in card.weights), RANDOM])
     if name is None:
         raise WeightsError(
@@ -202,38 +239,35 @@ def choose_weights(
     path = Path(name).expanduser()
     if path.is_dir():
         raise WeightsError(f"{path} is a directory", "a weights file is due", f"names: {names}")
-    if not path.is_file():
+    if not path.exists():
         raise WeightsError(
             f"{card.name} has no weights '{name}', and there is no such file",
             f"names: {names}",
             f"zoo show {card.name}",
         )
+    file = snapshot(path, error=WeightsError)
+    if not file.size:
+        raise WeightsError(f"{path} is empty", "it has 0 bytes", "fetch or copy it again")
     info = WeightsInfo(
         "custom",
         trained=True,
         file=path.name,
-        sha256=file_sha256(path),
+        sha256=file.sha256,
         like=like,
         source="the user's file",
     )
-    return WeightsChoice(info, path, like=recipe)
+    return WeightsChoice(info, file, None, seed, same, said, recipe)
 
 
-def _recipe(card: ModelCard, name: str | None, like: str) -> WeightsCard:
+def _like(card: ModelCard, like: str) -> WeightsCard:
     """The published weights whose way of training is to be taken for others."""
-    names = ", ".join(w.name for w in card.weights)
     found = card.find_weights(like)
     if found is None:
+        names = ", ".join(w.name for w in card.weights)
         raise WeightsError(
             f"--like {like}: {card.name} has no published weights of that name",
             f"names: {names or 'none'}",
             f"zoo show {card.name}",
-        )
-    if name is None or card.find_weights(name) is not None:
-        raise WeightsError(
-            f"--like is for a file of yours; {name or 'the default'} is on the card itself",
-            "published weights are used as they were trained",
-            "leave --like out, or give --weights PATH",
         )
     return found
 
@@ -243,8 +277,9 @@ def load_original(
     weights: str | None = None,
     *,
     seed: int = 0,
-    fake_index: int | None = None,
     like: str | None = None,
+    said: Said | None = None,
+    recipe: Recipe | None = None,
     download: bool = True,
 ) -> Original:
     """Build a network in its own framework and load its weights strictly.
@@ -253,52 +288,30 @@ def load_original(
         card: of the network.
         weights: a name on the card, a path, ``random``, or ``None`` for its default.
         seed: of random weights.
-        fake_index: which of two outputs is "fake", for weights whose card does not say.
         like: name of published weights: a user's file (or random ones) gets the pixels, the
             size and the activation that those were trained with.
+        said: what the user says of a file, or of random weights.
+        recipe: how the weights are used, where an engine of them says it; instead of
+            ``like`` and ``said``.
         download: whether published weights may be fetched.
 
     Raises:
         WeightsError: the weights are missing, damaged or of another network, or nothing
-            says which of two outputs is "fake".
+            says what of the network's output is "fake".
         MissingPackageError: the framework is not installed.
     """
-    choice = choose_weights(card, weights, seed=seed, like=like, download=download)
-    # A user's file for a network that is met with one output and with two has to be read
-    # first: the network's own function settles it then.
-    if card.other_head is None or choice.path is None or choice.card is not None:
-        head = (choice.recipe and choice.recipe.head) or card.head
-        fake_index = settle_fake_index(card, head, choice, fake_index)
+    choice = choose_weights(
+        card, weights, seed=seed, like=like, said=said, recipe=recipe, download=download
+    )
+    if choice.file is not None and choice.card is None:
+        refuse_at_first_look(card, choice.file)
     module, _, function = card.original.partition(":")
     build = cast(
-        "Callable[[ModelCard, WeightsChoice, int | None], Original]",
+        "Callable[[ModelCard, WeightsChoice], Original]",
         getattr(importlib.import_module(module), function),
     )
-    return build(card, choice, fake_index)
-
-
-def settle_fake_index(
-    card: ModelCard, head: Head, choice: WeightsChoice, fake_index: int | None
-) -> int | None:
-    """Which output of ``head`` is "fake", from the user or the card; ``None`` of one output.
-
-    Raises:
-        WeightsError: nothing says it, or it was said of a head with one output.
-    """
-    if head.outputs == 1:
-        if fake_index is None:
-            return None
-        raise WeightsError(
-            f"--fake-index is for two outputs; {choice.info.file or card.name} has one",
-            f"its output means '{head.says}'",
-            "leave --fake-index out",
-        )
-    if fake_index is not None:
-        return fake_index
-    if head.fake_index is None and choice.info.trained:
-        raise WeightsError(
-            f"nothing says which of the two outputs of {choice.info.file} is 'fake'",
-            "the class order is that of the folders it was trained on",
-            "--fake-index 0 (fake, real) or --fake-index 1 (real, fake)",
-        )
-    return 1 if head.fake_index is None else head.fake_index  # untrained: either will do
+    try:
+        return build(card, choice)
+    finally:
+        if choice.file is not None:
+            choice.file.close()  # the network has numbers of its own

@@ -1,25 +1,19 @@
-"""Read PyTorch checkpoints as people have them, and run nothing that is in them.
+"""The state dict in a PyTorch checkpoint, wherever and under whatever names it is.
 
-A checkpoint is a pickle, and a pickle is a program. Everything here goes through
-``torch.load(weights_only=True)``, whose unpickler builds tensors and plain containers
-and calls nothing else, or through safetensors, which has no code to run.
+How the bytes are read without running anything is `zoo.originals.torch_files`' business.
 """
 
 from __future__ import annotations
 
-import argparse
-import re
-import sys
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from runtime.errors import MissingPackageError, WeightsError
-from weights.recognise import recognise
+from runtime.errors import WeightsError
+from runtime.files import Snapshot
+from runtime.text import printable
+from zoo.originals.torch_files import SAVE, import_torch, read_content
 
 #: Keys under which training scripts keep a state dict, the preferred first. An average
 #: (EMA) goes before the weights it averages: where there is one, it is what was evaluated.
@@ -36,10 +30,13 @@ WRAPPERS = (
 #: that keep the network in an attribute (Lightning and many a course project).
 PREFIXES = ("module.", "_orig_mod.", "model.")
 
-_SAVE = (
-    "in the program that made it: torch.save(model.state_dict(), 'weights.pth'),"
-    " or safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
-)
+#: A state dict lies no deeper than this in a checkpoint.
+_DEEPEST = 4
+#: What a checkpoint may say of its network beside the weights; Lightning's among it.
+_OPTIONS = ("hyper_parameters", "hparams", "args", "config", "cfg", "arch")
+_MOST_SHOWN = 200
+#: How often the tensors of a file may share what is in it: tied weights, a few of them.
+_MOST_SHARED = 4
 
 
 @dataclass(frozen=True)
@@ -47,157 +44,119 @@ class Checkpoint:
     """The tensors of a file under the network's own names.
 
     Attributes:
-        path: of the file.
+        source: the file's bytes.
         tensors: ``torch.Tensor`` by name; floats are float32.
         notes: what was chosen or converted on the way, for people.
     """
 
-    path: Path
+    source: Snapshot
     tensors: dict[str, Any]
     notes: tuple[str, ...]
 
-
-def import_torch() -> Any:
-    """Torch, or the command that installs it.
-
-    Raises:
-        MissingPackageError: it is not installed.
-    """
-    try:
-        import torch
-    except ImportError:
-        raise MissingPackageError("torch", "a PyTorch original", "torch") from None
-    return torch
+    @property
+    def path(self) -> Path:
+        """Of the file, for messages."""
+        return self.source.path
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(source: Snapshot) -> Checkpoint:
     """Read a state dict, wherever in the file it is.
 
     Accepted are a state dict; a dict that holds one under one of `WRAPPERS`; names with
     `PREFIXES`; torch's zip and older formats; safetensors. Half-precision weights are
     widened to float32, which is exact; float64 is rounded, and a note says so.
 
+    Args:
+        source: the file's bytes; tensors may go on lying in them.
+
     Raises:
         WeightsError: empty, truncated, no checkpoint, a pickled module, a pickle that
-            calls something, no state dict inside, or numbers that are not finite.
+            calls something, no state dict inside, tensors larger than the file, or numbers
+            that are not finite.
         MissingPackageError: torch or safetensors is not installed.
     """
-    if path.stat().st_size == 0:
-        raise WeightsError(f"{path} is empty", "it has 0 bytes", "fetch or copy it again")
-    content = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path)
+    path = source.path
+    content = read_content(source)
     found, notes = _find_state_dict(path, content)
     names = _strip_prefixes(found)
     # AveragedModel counts its updates among the weights.
     named = {new: found[old] for old, new in names.items() if new != "n_averaged"}
+    _check_sizes(source, named)
     tensors, more = _to_float32(path, named)
-    return Checkpoint(path, tensors, (*notes, *more))
-
-
-def _is_safetensors(path: Path) -> bool:
-    """By content: eight bytes of header length, then JSON."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    # The format's own limit. Not the file's size: a truncated one is to be called that.
-    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= 100_000_000
-
-
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    import_torch()
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError:
-        raise MissingPackageError("safetensors", f"reading {path.name}", "torch") from None
-    try:
-        return load_file(path)  # type: ignore[no-any-return]
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(
-            f"{path} is damaged",
-            f"it looks like safetensors, but: {_first_line(error)}",
-            "fetch or copy it again",
-        ) from None
-
-
-def _read_pickle(path: Path) -> Any:
-    torch = import_torch()
-    try:
-        with torch.serialization.safe_globals(_plain_data()):
-            # Mapped files leave out a second copy of the weights in memory; only torch's
-            # zip format can be.
-            return torch.load(
-                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-            )
-    except MemoryError:
-        raise
-    except Exception as error:
-        # What a damaged or foreign file makes the unpickler raise is anyone's guess.
-        raise _refusal(path, error) from None
-
-
-def _plain_data() -> list[Any]:
-    """What checkpoints hold beside tensors that is data and runs nothing.
-
-    Training scripts store metrics as NumPy scalars (``best_acc``) and their options as a
-    ``Namespace`` (``args``).
-    """
-    scalar: Any = np.float64(0).__reduce__()[0]
-    dtypes = ("?", "i4", "i8", "f2", "f4", "f8")
-    return [
-        argparse.Namespace,
-        np.dtype,
-        *{type(np.dtype(code)) for code in dtypes},
-        (scalar, "numpy.core.multiarray.scalar"),  # NumPy 1
-        (scalar, "numpy._core.multiarray.scalar"),
-    ]
-
-
-def _refusal(path: Path, error: Exception) -> WeightsError:
-    """Why a file could not be unpickled, told from the name the unpickler stopped at."""
-    stopped = re.search(r"GLOBAL\s+([\w.]+)", str(error))
-    if stopped is None:
-        looks = recognise(path).what
-        if "TorchScript" in str(error):
-            looks = "a TorchScript archive"
-        return WeightsError(
-            f"{path} cannot be read as a PyTorch checkpoint",
-            f"it looks like {looks} ({_first_line(error)})",
-            "give a state dict (.pth, .pt) or a .safetensors file",
-        )
-    name = stopped.group(1)
-    if name.split(".")[0] in sys.stdlib_module_names:
-        return WeightsError(
-            f"{path} tries to run code",
-            f"its pickle calls '{name}'; nothing of it was run",
-            "do not open it with other programs; ask its author for a .safetensors file",
-        )
-    return WeightsError(
-        f"{path} holds a pickled object, not only weights",
-        f"it needs the code of '{name}' to be run, which is not done with a file's pickle",
-        _SAVE,
-    )
+    return Checkpoint(source, tensors, (*notes, *more, *_options(content)))
 
 
 def _find_state_dict(path: Path, content: Any) -> tuple[dict[str, Any], list[str]]:
-    """The names and tensors, and under which key they were."""
-    if not isinstance(content, Mapping):
-        raise WeightsError(
-            f"{path} holds no state dict", f"it holds a {type(content).__name__}", _SAVE
-        )
-    for key in WRAPPERS:
-        inner = content.get(key)
-        if isinstance(inner, Mapping) and inner:
-            found, notes = _find_state_dict(path, inner)
-            return found, [f"'{key}' of the file", *notes]
+    """The names and tensors, and under which keys they were."""
     torch = import_torch()
+    notes: list[str] = []
+    for _ in range(_DEEPEST):
+        if not isinstance(content, Mapping):
+            raise WeightsError(
+                f"{path} holds no state dict", f"it holds a {type(content).__name__}", SAVE
+            )
+        inner = [(k, v) for k in WRAPPERS if isinstance(v := content.get(k), Mapping) and v]
+        if not inner:
+            break
+        key, content = inner[0]
+        notes.append(f"'{key}' of the file")
+    else:
+        raise WeightsError(
+            f"{path} holds no state dict",
+            f"it goes deeper and deeper: {', in '.join(notes[::-1])}",
+            SAVE,
+        )
     found = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
     if not found:
-        keys = ", ".join(map(str, list(content)[:6])) or "nothing"
+        keys = ", ".join(printable(str(k))[:40] for k in list(content)[:6]) or "nothing"
         raise WeightsError(
             f"{path} holds no state dict",
             f"it has {keys}; looked for tensors and for {', '.join(WRAPPERS)}",
-            _SAVE,
+            SAVE,
         )
-    return found, []
+    return found, notes
+
+
+def _options(content: Any) -> list[str]:
+    """What the file says beside its weights, which is shown and not gone by."""
+    notes = []
+    for key in _OPTIONS:
+        said = content.get(key) if isinstance(content, Mapping) else None
+        values = said if isinstance(said, Mapping) else getattr(said, "__dict__", None)
+        if isinstance(said, (str, int, float)):
+            shown = str(said)
+        elif values:
+            plain = {k: v for k, v in values.items() if isinstance(v, (str, int, float))}
+            shown = ", ".join(f"{k}={str(v)[:40]}" for k, v in list(plain.items())[:20])
+        else:
+            continue
+        notes.append(f"'{key}' of the file, not used: {printable(shown)[:_MOST_SHOWN]}")
+    return notes
+
+
+def _check_sizes(source: Snapshot, tensors: Mapping[str, Any]) -> None:
+    """Tensors have to be plain ones, whose numbers are all in the file."""
+    torch = import_torch()
+    total = 0
+    for name, tensor in tensors.items():
+        kind = str(tensor.layout).removeprefix("torch.")
+        if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:
+            kind = tensor.device.type if tensor.device.type != "cpu" else kind
+            raise WeightsError(
+                f"{source.path} has weights of another kind",
+                f"{printable(name)} is a {kind} tensor, due is a plain one of float32",
+                SAVE,
+            )
+        size = tensor.numel() * tensor.element_size()
+        total += size
+        held = tensor.untyped_storage().nbytes()
+        if size > held or total > _MOST_SHARED * source.size:
+            raise WeightsError(
+                f"{source.path} declares more than it holds",
+                f"{printable(name)} is {list(tensor.shape)}, {size:,} bytes, and its storage"
+                f" has {held:,}; the file has {source.size:,}",
+                "it is damaged, or made to take memory; fetch or copy it again",
+            )
 
 
 def _strip_prefixes(names: Mapping[str, Any]) -> dict[str, str]:
@@ -250,7 +209,3 @@ def _check_finite(path: Path, name: str, tensor: Any) -> None:
             f"{name} has {bad} NaN or infinite values",
             "its training has diverged; use another checkpoint",
         )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from zoo.originals.keras_original import RANDOM_LOGIT_SPREAD
-from zoo.originals.torch_checkpoint import import_torch
+from zoo.originals.torch_files import import_torch
 
 #: Mean of a channel before its ReLU, where the standard deviation is 1, so that most values
 #: pass. Centred at 0 a deep random network is chaotic: InceptionV3 turned rounding errors

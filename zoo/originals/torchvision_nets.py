@@ -1,4 +1,4 @@
-"""torchvision's InceptionV3, ResNet18 and VGG16 with a head of two, as fine-tuned.
+"""torchvision's InceptionV3, ResNet18 and VGG16 with a head of one or two, as fine-tuned.
 
 The head is replaced the way everybody does it, ``model.fc = nn.Linear(..., 2)``, so that
 state dicts of such projects fit.
@@ -12,7 +12,7 @@ from typing import Any
 from runtime.errors import MissingPackageError, ZooError
 from zoo.card import ModelCard
 from zoo.originals.original import WeightsChoice
-from zoo.originals.torch_checkpoint import import_torch
+from zoo.originals.torch_files import import_torch
 from zoo.originals.torch_original import TorchNetwork, TorchOriginal, load_network
 
 
@@ -60,21 +60,21 @@ def _build_vgg16(outputs: int) -> Any:
     return import_torchvision_models().vgg16(weights=None, init_weights=False, num_classes=outputs)
 
 
-_INCEPTION_V3 = TorchNetwork(_build_inception_v3, head="fc", unused=("AuxLogits.",))
+_INCEPTION_V3 = TorchNetwork(_build_inception_v3, head="fc", unused=("AuxLogits.",), least=75)
 _RESNET18 = TorchNetwork(_build_resnet18, head="fc")
 _VGG16 = TorchNetwork(_build_vgg16, head="classifier.6")
 
 
-def inception_v3(card: ModelCard, choice: WeightsChoice, fake_index: int | None) -> TorchOriginal:
+def inception_v3(card: ModelCard, choice: WeightsChoice) -> TorchOriginal:
     """InceptionV3 with its weights; see `zoo.originals.load_original`."""
-    return load_network(card, choice, fake_index, _INCEPTION_V3)
+    return load_network(card, choice, _INCEPTION_V3)
 
 
-def resnet18(card: ModelCard, choice: WeightsChoice, fake_index: int | None) -> TorchOriginal:
+def resnet18(card: ModelCard, choice: WeightsChoice) -> TorchOriginal:
     """ResNet18 with its weights; see `zoo.originals.load_original`."""
-    return load_network(card, choice, fake_index, _RESNET18)
+    return load_network(card, choice, _RESNET18)
 
 
-def vgg16(card: ModelCard, choice: WeightsChoice, fake_index: int | None) -> TorchOriginal:
+def vgg16(card: ModelCard, choice: WeightsChoice) -> TorchOriginal:
     """VGG16 with its weights; see `zoo.originals.load_original`."""
-    return load_network(card, choice, fake_index, _VGG16)
+    return load_network(card, choice, _VGG16)
