@@ -61,9 +61,12 @@ def _keras(path: Path) -> bytes:
 
 
 def _torch(path: Path) -> None:
+    from runtime.errors import WeightsError
+    from runtime.files import snapshot
     from zoo.originals.torch_checkpoint import read_checkpoint
 
-    read_checkpoint(path)
+    with snapshot(path, error=WeightsError) as taken:
+        read_checkpoint(taken)
 
 
 def _keras_model(path: Path) -> None:
