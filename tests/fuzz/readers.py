@@ -54,9 +54,12 @@ class Reader:
 
 
 def _keras(path: Path) -> bytes:
+    from runtime.errors import WeightsError
+    from runtime.files import snapshot
     from zoo.originals.keras_arrays import read_keras_file
 
-    found = read_keras_file(path)
+    with snapshot(path, error=WeightsError) as taken:
+        found = read_keras_file(taken)
     return b"".join(array.tobytes() for layer in found.layers for array in layer.arrays)
 
 

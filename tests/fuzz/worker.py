@@ -168,7 +168,7 @@ def _shown(error: Any, path: Path) -> dict[str, Any]:
         shown["finding"] = f"unsafe advice: {unsafe.group()}"
     elif not error.what.strip():
         shown["finding"] = f"no words: {type(error).__name__}"
-    elif len(text) > 4000:
+    elif len(text) > 20_000:
         shown["finding"] = f"long words: {type(error).__name__} of {len(text):,} characters"
     return shown
 

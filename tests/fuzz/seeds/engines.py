@@ -76,26 +76,6 @@ def engine_external_data() -> bytes:
     return _model(change)
 
 
-def engine_expands() -> bytes:
-    """A graph that makes eight gigabytes out of one number."""
-    import numpy as np
-    from onnx import helper, numpy_helper
-
-    def change(model: Any) -> None:
-        size = numpy_helper.from_array(np.array([1 << 16, 1 << 15], np.int64), "size")
-        unit = numpy_helper.from_array(np.array([0.5], np.float32), "one_half")
-        model.graph.initializer.extend([size, unit])
-        nodes = [helper.make_node("Expand", ["one_half", "size"], ["large"]),
-                 helper.make_node("ReduceSum", ["large"], ["sum"], keepdims=0),
-                 helper.make_node("Add", ["column", "sum"], ["more"])]  # fmt: skip
-        at = next(i for i, n in enumerate(model.graph.node) if n.output[0] == "logit")
-        model.graph.node[at].input[0] = "more"
-        for offset, node in enumerate(nodes):
-            model.graph.node.insert(at + offset, node)
-
-    return _model(change)
-
-
 def engine_loops() -> bytes:
     """A graph that loops for ever."""
     import numpy as np
@@ -144,7 +124,7 @@ def engine_odd_metadata() -> bytes:
 
 
 ONNX = good(engine) + hostile(
-    engine_external_data, engine_expands, engine_loops, engine_of_wrong_numbers,
+    engine_external_data, engine_loops, engine_of_wrong_numbers,
     engine_odd_metadata,
 )  # fmt: skip
 SIDECARS = good(sidecar) + hostile(sidecar_with_escapes, sidecar_of_400_digits)
