@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from benchmarks.peers import ENGINE
 from benchmarks.result import BenchResult, EngineRecord, read_result
 from runtime.errors import ZooError
+from runtime.text import printable
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,18 @@ def read_baseline(path: Path, fail_below: float | None) -> dict[str, Any]:
             "--fail-below 0.9",
         )
     data = read_result(path)
+    shown = printable(path)
     try:
-        if not _throughput(data):
-            raise ZooError(f"{path} has no figures of an engine", "", "measure it again")
-    except (KeyError, TypeError, AttributeError):
-        raise ZooError(
-            f"{path} is damaged", "its figures lack a field", "measure it again"
-        ) from None
+        figures = _throughput(data)
+        for name in ("engine", "environment", "settings"):
+            if not isinstance(data.get(name, {}), dict):
+                raise ValueError(f"'{name}' is no object")
+        _gpus(data.get("environment", {}))
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        why = f"its figures lack a field or are none: {printable(str(error))[:200]}"
+        raise ZooError(f"{shown} is damaged", why, "measure it again") from None
+    if not figures:
+        raise ZooError(f"{shown} has no figures of an engine", "", "measure it again")
     return data
 
 
@@ -130,10 +137,7 @@ def compare_with_baseline(
         "precision": (was.get("precision"), result.engine.precision),
         "CPU": (environment.get("cpu"), result.environment["cpu"]),
         "cores": (environment.get("cores"), result.environment["cores"]),
-        "GPU": tuple(
-            ", ".join(gpu.get("name", "") for gpu in machine.get("gpus", []))
-            for machine in (environment, result.environment)
-        ),
+        "GPU": (_gpus(environment), _gpus(result.environment)),
         "frames from": (old.get("settings", {}).get("from"), result.source),
         # Runs from before it could be chosen do not say.
         "backend": (old.get("settings", {}).get("backend", backend), backend),
@@ -150,4 +154,12 @@ def compare_with_baseline(
 def _throughput(data: dict[str, Any]) -> dict[int, float]:
     """Images/s of the engine by batch size."""
     figures = [f for f in data["figures"] if f["peer"] == ENGINE]
-    return {int(f["batch"]): float(f["images_per_s"]) for f in figures}
+    found = {int(f["batch"]): float(f["images_per_s"]) for f in figures}
+    for batch, speed in found.items():
+        if batch < 1 or not 0 < speed < math.inf:
+            raise ValueError(f"{speed} images/s at batch {batch}")
+    return found
+
+
+def _gpus(environment: dict[str, Any]) -> str:
+    return ", ".join(str(gpu.get("name", "")) for gpu in environment.get("gpus", []))

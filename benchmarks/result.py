@@ -15,7 +15,10 @@ from benchmarks.phases import Phases
 from benchmarks.stats import Latency, Ratio
 from benchmarks.work import Work
 from export.staging import publish, staging
+from runtime.csv_cells import csv_cell
 from runtime.errors import ZooError
+from runtime.files import read_json
+from runtime.text import printable
 
 FORMAT = 1
 
@@ -140,7 +143,10 @@ class BenchResult:
     def to_csv(self) -> str:
         """A row for each figure; times in milliseconds, sizes in bytes."""
         text = io.StringIO()
-        rows = [self._row(figure) for figure in self.figures]
+        rows = [
+            {name: _cell(value) for name, value in self._row(figure).items()}
+            for figure in self.figures
+        ]
         writer = csv.DictWriter(text, list(rows[0]) if rows else ["engine"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -183,6 +189,10 @@ class BenchResult:
             "driver": "; ".join(sorted({gpu["driver"] for gpu in gpus})),
             **{name: _words(value) for name, value in self.environment.items() if name != "gpus"},
         }
+
+
+def _cell(value: Any) -> Any:
+    return csv_cell(value) if isinstance(value, str) else value
 
 
 def _words(value: Any) -> Any:
@@ -228,18 +238,17 @@ def read_result(path: Path) -> dict[str, Any]:
         ZooError: it is not there, or no result of this command.
     """
     again = "give a .json that zoo bench --out has written"
+    shown = printable(path)
     try:
-        data = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ZooError(f"{path} cannot be read", error.strerror or str(error), again) from None
-    except ValueError as error:
-        raise ZooError(f"{path} is no result of zoo bench", f"not JSON: {error}", again) from None
+        data = read_json(path)
+    except ZooError as error:
+        raise ZooError(error.what, error.why, again) from None
     if not isinstance(data, dict) or not {"format", "figures", "engine"} <= set(data):
-        raise ZooError(f"{path} is no result of zoo bench", "it has no figures", again)
+        raise ZooError(f"{shown} is no result of zoo bench", "it has no figures", again)
     if data["format"] != FORMAT:
         raise ZooError(
-            f"{path} is of another version of deepfake-zoo",
-            f"its format is {data['format']}, this version reads {FORMAT}",
+            f"{shown} is of another version of deepfake-zoo",
+            f"its format is {printable(str(data['format']))[:80]}, this version reads {FORMAT}",
             again,
         )
     return data

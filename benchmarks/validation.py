@@ -33,8 +33,8 @@ from benchmarks.evaluation.videos import group_videos
 from benchmarks.validation_bars import Check, check_weights
 from export.certificate import FP16_BAR, Comparison, compare
 from export.certify import emulated_scores
+from export.goldens import read_goldens
 from export.keep_fp32 import REASON
-from export.samples import read_goldens
 from export.staging import publish, staging
 from runtime.detector import Detector
 from runtime.engine_info import EngineInfo, Preprocessing, file_sha256
@@ -130,7 +130,7 @@ def decode(dataset: Dataset, how: Preprocessing, path: Path) -> Labelled:
     )
     read = []
     for index, (image, data) in enumerate(dataset.read()):
-        frames[index] = read_frame(image.name, data, how)
+        frames[index] = read_frame(data, how)
         read.append(image)
     frames.flush()
     videos = group_videos(read)

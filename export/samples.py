@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import tarfile
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from export.image_tar import IMAGE_SUFFIXES, image_names, is_image_name, read_images
 from runtime.engine_info import Preprocessing, file_sha256
 from runtime.errors import ImageError
 from runtime.frames import to_frame
+from runtime.image_file import is_image
+from runtime.text import printable
+from zoo.inputs import OUTSIDE, leads_out
 from zoo.noise import seeded_frames
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
 
 #: Afchar's four test images (github.com/DariusAf/MesoNet, ``test_images``), for which the
 #: cards hold the original's scores. Only these very files are compared with them.
@@ -81,26 +81,33 @@ def find_golden_images() -> list[Path]:
 
 
 def read_samples(path: Path, how: Preprocessing, limit: int | None = None) -> Samples:
-    """Every image below a folder or in a tar file.
+    """Every image below a folder or in a tar file, by name.
 
     Args:
-        path: a folder, a ``.tar`` or an image.
+        path: a folder, a tar (compressed or not) or an image.
         how: the network's preprocessing.
         limit: evenly spread over the whole; all by default.
 
     Raises:
-        ImageError: nothing there, no image in it, or one of them is damaged.
+        ImageError: nothing there, no image in it, or one of them is damaged or not in the
+            folder (a link leads out).
     """
-    if not path.exists():
-        raise ImageError(f"{path} does not exist", "", "give a folder, a .tar or an image")
-    names = list(_names(path))
+    if os.path.isdir(path):  # noqa: PTH112  (takes any name)
+        names, tar = _names_below(path), False
+    elif is_image_name(path.name) or is_image(path):
+        names, tar = [path.name], False
+    else:
+        names, tar = sorted(image_names(path)), True
     if not names:
-        raise ImageError(f"{path} has no images", f"looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise ImageError(
+            f"{printable(path)} has no images", f"looked for {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
     if limit is not None and limit < len(names):
         names = [names[i] for i in np.linspace(0, len(names) - 1, limit).astype(int)]
     frames = _room_for((len(names), how.height, how.width, 3))
-    for index, frame in enumerate(_frames(path, names, how)):
-        frames[index] = frame
+    place = {name: index for index, name in enumerate(names)}
+    for name, frame in (_tar_frames if tar else _file_frames)(path, names, how):
+        frames[place[name]] = frame
     return Samples(frames, tuple(names), f"{len(names)} images of {path.name}")
 
 
@@ -112,57 +119,32 @@ def _room_for(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
         return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
-def _names(path: Path) -> Iterator[str]:
-    """Names of the images, sorted, relative to the folder or as in the tar."""
-    if path.is_dir():
-        files = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        yield from sorted(str(p.relative_to(path)) for p in files)
-    elif tarfile.is_tarfile(path):
-        with tarfile.open(path) as archive:
-            yield from sorted(
-                m.name
-                for m in archive
-                if m.isfile() and Path(m.name).suffix.lower() in IMAGE_SUFFIXES
-            )
-    else:
-        yield path.name
+def _names_below(folder: Path) -> list[str]:
+    """Paths of the images from the folder on, sorted; links to folders are not followed."""
+    names = [
+        str(Path(place, file).relative_to(folder))
+        for place, _, files in os.walk(folder)
+        for file in files
+        if is_image_name(file)
+    ]
+    return sorted(names)
 
 
-def _frames(path: Path, names: list[str], how: Preprocessing) -> Iterator[NDArray[np.uint8]]:
-    if path.is_dir():
-        yield from (to_frame(path / name, how) for name in names)
-    elif not tarfile.is_tarfile(path):
-        yield to_frame(path, how)
-    else:
-        from PIL import Image
-
-        with tarfile.open(path) as archive:
-            for name in names:
-                member = archive.extractfile(name)
-                assert member is not None, "only files are named"
-                try:
-                    with Image.open(io.BytesIO(member.read())) as image:
-                        yield to_frame(image, how)
-                except (OSError, SyntaxError, ValueError) as error:
-                    raise ImageError(f"{path}: {name} is not an image", str(error)) from None
+Frames = Iterator[tuple[str, NDArray[np.uint8]]]
 
 
-def read_goldens(path: Path, column: str) -> dict[str, float]:
-    """The original's own output by image name, from a CSV with the columns ``file`` and more.
+def _file_frames(path: Path, names: list[str], how: Preprocessing) -> Frames:
+    if not os.path.isdir(path):  # noqa: PTH112
+        yield path.name, to_frame(path, how)
+        return
+    for name in names:
+        if leads_out(path / name, path):
+            raise ImageError(f"{printable(path / name)} cannot be read", *OUTSIDE)
+        yield name, to_frame(path / name, how)
 
-    Raises:
-        ImageError: not such a CSV, or it has no such column.
-    """
-    try:
-        with path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            columns = list(reader.fieldnames or ())
-            rows = list(reader)
-        if "file" not in columns:
-            raise ValueError(f"its first line names {', '.join(columns[:4])}, not 'file'")
-        if column not in columns:
-            has = ", ".join(name for name in columns if name != "file")
-            raise ImageError(f"{path} has no column '{column}'", f"it has {has}")
-        return {row["file"]: float(row[column]) for row in rows}
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise ImageError(f"{path} cannot be read as golden scores", str(error)) from None
+
+def _tar_frames(path: Path, names: list[str], how: Preprocessing) -> Frames:
+    for name, image in read_images(path, names):
+        if isinstance(image, ImageError):
+            raise image
+        yield name, to_frame(image, how)

@@ -11,7 +11,8 @@ import numpy as np
 
 from export.certificate import Certificate
 from export.certify import certify, run_scores
-from export.samples import Samples, default_samples, read_goldens, read_samples
+from export.goldens import read_goldens
+from export.samples import Samples, default_samples, read_samples
 from runtime.backend_names import ON_CPU, BackendName
 from runtime.backends import open_backend
 from runtime.engine_info import Artefact, EngineInfo, file_sha256

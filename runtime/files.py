@@ -9,12 +9,13 @@ used, see `Snapshot`.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from runtime.errors import ZooError
 from runtime.text import printable
@@ -120,7 +121,11 @@ def snapshot(path: Path, *, most: int = MOST_NETWORK, error: type[ZooError] = Zo
 def read_bytes(path: Path, *, most: int = MOST_TEXT, error: type[ZooError] = ZooError) -> bytes:
     """The bytes of a file that is small enough to be taken whole; see `snapshot`."""
     with open_regular(path, most=most, error=error) as source:
-        content = _read(source, path, most + 1, error)
+        size = os.fstat(source.fileno()).st_size
+        # Room for the whole limit would be taken first, however small the file.
+        content = _read(source, path, min(size, most) + 1, error)
+        if len(content) > size:  # it grows, or its size is not told, as below /proc
+            content += _read(source, path, most + 1 - len(content), error)
     if len(content) > most:
         raise _too_large(path, len(content), most, error)
     return content
@@ -136,6 +141,15 @@ def read_text(path: Path, *, most: int = MOST_TEXT, error: type[ZooError] = ZooE
             f"byte {wrong.start} is {wrong.object[wrong.start]:#04x}",
             "give a text file, saved as UTF-8",
         ) from None
+
+
+def read_json(path: Path, *, most: int = MOST_TEXT, error: type[ZooError] = ZooError) -> Any:
+    """What a JSON file holds; see `snapshot`."""
+    text = read_text(path, most=most, error=error)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as wrong:  # brackets in brackets, thousands deep
+        raise error(f"{printable(path)} is not JSON", printable(str(wrong))) from None
 
 
 def open_regular(

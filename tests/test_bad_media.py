@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from limits import within
 from PIL import Image, ImageFile
 from tiny_engine import TinyEngine, random_frames
 
@@ -20,8 +21,10 @@ pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
 
 from video_files import write_sound, write_video
 
-from benchmarks.evaluation import dataset
 from benchmarks.evaluation.run import EvaluationRequest, run_evaluation
+from export import image_tar
+from export.samples import read_samples
+from runtime.errors import ImageError
 from runtime.frames import MAX_PIXELS
 from zoo.annotate import output_paths
 from zoo.cli import main
@@ -117,7 +120,7 @@ def test_decompression_bombs(
 def test_a_small_tar_with_a_giant_file(
     tmp_path: Path, tiny_engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(image_tar, "MAX_BYTES", 1_000_000)
     buffer = io.BytesIO()
     Image.fromarray(random_frames(1)[0]).save(buffer, "PNG")
     archive = tmp_path / "bomb.tar.gz"
@@ -215,6 +218,48 @@ def test_links_that_lead_in_a_circle(tmp_path: Path, tiny_engine: TinyEngine) ->
     assert [failure.name for failure in one.scored.failures] == ["fake/itself.png"]
 
 
+def test_no_link_leads_evaluate_or_verify_out_of_the_folder(
+    tmp_path: Path, tiny_engine: TinyEngine
+) -> None:
+    outside = tmp_path / "private.png"
+    Image.fromarray(random_frames(1)[0]).save(outside)
+    data = tmp_path / "data"
+    for label in ("fake", "real"):
+        (data / label).mkdir(parents=True)
+        Image.fromarray(random_frames(1)[0]).save(data / label / "good.png")
+    (data / "real" / "same.png").symlink_to(data / "real" / "good.png")
+    (data / "fake" / "theirs.png").symlink_to(outside)
+    ((one,), _) = run_evaluation(EvaluationRequest((data,), (tiny_engine.path,)))
+    assert len(one.scored.images) == 3
+    (failure,) = one.scored.failures
+    assert failure.name == "fake/theirs.png"
+    assert "leads out of the folder" in failure.why
+    with pytest.raises(ImageError, match=r"theirs\.png cannot be read\n.*leads out"):
+        read_samples(data, tiny_engine.info.preprocessing)
+
+
+def test_pipes_among_the_images_of_every_command(tmp_path: Path, tiny_engine: TinyEngine) -> None:
+    for label in ("fake", "real"):
+        (tmp_path / label).mkdir()
+        Image.fromarray(random_frames(1)[0]).save(tmp_path / label / "good.png")
+    pipe = tmp_path / "fake" / "pipe.png"
+    os.mkfifo(pipe)
+    engine = tiny_engine.path
+    with within(20):
+        (failure,) = run_evaluation(EvaluationRequest((tmp_path,), (engine,)))[0][0].scored.failures
+        assert (failure.name, failure.why) == ("fake/pipe.png", "a regular file is due")
+        found = {Path(line["path"]).name: line for line in detect(tmp_path, engine=tiny_engine)}
+        assert "neither a file nor a folder" in found["pipe.png"]["error"]["why"]
+        for words in (
+            ("explain", pipe, "--faces", "none", "-e", engine),
+            ("verify", engine, "--images", tmp_path),
+            ("verify", engine, "--images", pipe),
+        ):
+            answer = zoo(*words)
+            assert answer.exit_code == 2, answer.output
+            assert "pipe.png is a pipe" in " ".join(answer.stderr.split())
+
+
 def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
     names = ["../../up.png", "/etc/root.png", "a/../../b.png", "..", "./here.png"]
     inputs = [Input(tmp_path / str(n), Path(name), "image") for n, name in enumerate(names)]
@@ -263,8 +308,8 @@ def test_a_report_stays_in_its_folder(tmp_path: Path, tiny_engine: TinyEngine) -
 def test_a_walk_gives_only_names_below_the_folder(tmp_path: Path) -> None:
     pixels = np.zeros((4, 4, 3), np.uint8)
     (tmp_path / "in" / "sub").mkdir(parents=True)
-    (tmp_path / "outside").mkdir()
-    Image.fromarray(pixels).save(tmp_path / "outside" / "x.png")
-    (tmp_path / "in" / "sub" / "link").symlink_to(tmp_path / "outside")
+    (tmp_path / "in" / "sub" / "deep").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "in" / "sub" / "deep" / "x.png")
+    (tmp_path / "in" / "sub" / "link").symlink_to(tmp_path / "in" / "sub" / "deep")
     found = find_inputs([tmp_path / "in" / "sub" / ".." / "sub"])
-    assert [str(item.name) for item in found] == ["link/x.png"]
+    assert [str(item.name) for item in found] == ["deep/x.png"]

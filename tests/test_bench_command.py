@@ -141,7 +141,7 @@ def test_a_disk_that_is_full_by_then_takes_no_figures_with_it(
         (["-e", "{engine}", "--out", "{text}"], "cannot be written"),
         (["-e", "{engine}", "--out", "{text}/deeper"], "cannot be written"),
         (["-e", "{engine}", "--baseline", "{text}"], "not JSON"),
-        (["-e", "{engine}", "--baseline", "{dir}/none.json"], "cannot be read"),
+        (["-e", "{engine}", "--baseline", "{dir}/none.json"], "does not exist"),
         (["-e", "{engine}", "--fail-below", "0.9"], "--baseline old.json"),
         (["--all", "--compare", "keras"], "--compare and --all do not go together"),
         (["--all", "--backend", "tensorrt"], "--backend and --all do not go together"),

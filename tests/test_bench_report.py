@@ -323,7 +323,7 @@ def test_a_baseline_of_something_else_is_refused_at_once(
         ('{"format": 1, "engine": {}, "figures": []}', "no figures of an engine"),
         ('{"format": 1, "engine": {}, "figures": [{}]}', "lack a field"),
         ('{"format": 99, "engine": {}, "figures": []}', "another version"),
-        (None, "No such file"),
+        (None, "does not exist"),
     ],
 )
 def test_a_baseline_that_is_none_is_refused(tmp_path: Path, content: str | None, said: str) -> None:

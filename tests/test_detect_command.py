@@ -136,13 +136,33 @@ def test_names_of_any_bytes(tmp_path: Path, engine: Path, as_json: bool) -> None
 
 
 def test_symbolic_links_are_followed_once(tmp_path: Path) -> None:
-    save(tmp_path / "a" / "1.png")
+    save(tmp_path / "1.png")
+    (tmp_path / "a").mkdir()
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "a" / "self").symlink_to(tmp_path / "a")
     save(tmp_path / "elsewhere" / "2.png")
     (tmp_path / "a" / "else").symlink_to(tmp_path / "elsewhere")
-    found = [item.path.resolve().name for item in find_inputs([tmp_path / "a"])]
+    found = [item.path.resolve().name for item in find_inputs([tmp_path])]
     assert sorted(found) == ["1.png", "2.png"]
+
+
+def test_links_that_lead_out_of_a_folder_are_told_and_not_followed(
+    tmp_path: Path, engine: Path
+) -> None:
+    outside = save(tmp_path / "private" / "mine.png", 3)
+    save(tmp_path / "in" / "theirs.png", 4)
+    (tmp_path / "in" / "file.png").symlink_to(outside)
+    (tmp_path / "in" / "folder").symlink_to(outside.parent)
+    copies = tmp_path / "out"
+    result = zoo(tmp_path / "in", "--faces", "none", "--json", "--annotate", copies, engine=engine)
+    found = {Path(line["path"]).name: line["error"] for line in lines(result)}
+    assert found.pop("theirs.png") is None
+    assert set(found) == {"file.png", "folder"}
+    assert all("leads out of the folder" in error["why"] for error in found.values())
+    assert [path.name for path in copies.rglob("*.jpg")] == ["theirs.jpg"]
+    # What the user names is theirs to name.
+    assert [item.problem for item in find_inputs([tmp_path / "in" / "file.png"])] == [""]
+    assert [i.path.name for i in find_inputs([tmp_path / "in" / "folder"])] == ["mine.png"]
 
 
 def test_nothing_to_judge_is_said(tmp_path: Path, engine: Path) -> None:

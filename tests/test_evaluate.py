@@ -298,18 +298,18 @@ def test_a_tar_that_was_cut_off(make_set: MakeSet, tmp_path: Path, cut: int,
             tar.add(make_set(count=20), "set")
         whole = archive.read_bytes()
         archive.write_bytes(whole[: min(cut, len(whole) // 2)])
-        with pytest.raises(DatasetError, match="not a tar that can be read whole"):
+        with pytest.raises(ImageError, match="not a tar that can be read whole"):
             evaluate(archive, engines=[tiny_engine.path])
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="does not exist"):
+    with pytest.raises(ImageError, match="does not exist"):
         open_dataset(tmp_path / "no")
     (tmp_path / "fake").mkdir()
     with pytest.raises(DatasetError, match="has no images"):
         open_dataset(tmp_path)
     (tmp_path / "x.txt").write_text("no tar")
-    with pytest.raises(DatasetError, match="not a tar"):
+    with pytest.raises(ImageError, match="not a tar"):
         open_dataset(tmp_path / "x.txt")
 
 

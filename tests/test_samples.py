@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from export import samples
-from export.samples import default_samples, find_golden_images, read_goldens, read_samples
+from export.goldens import read_goldens
+from export.samples import default_samples, find_golden_images, read_samples
 from runtime.engine_info import Preprocessing
 from runtime.errors import ImageError
 

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.errors import ZooError
+from runtime.image_file import is_image
 from runtime.text import printable
 
 _IMAGES = "jpg jpeg jpe jfif png webp bmp tif tiff gif ppm pgm jp2 avif"
 _VIDEOS = "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts wmv flv 3gp ogv vob"
 IMAGES, VIDEOS = (frozenset(f".{name}" for name in names.split()) for names in (_IMAGES, _VIDEOS))
+#: Why what `leads_out` is not read, and the way out.
+OUTSIDE = ("a link leads out of the folder that was named", "name its target, or copy it here")
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,9 @@ def find_inputs(paths: Sequence[Path], leave_out: Path | None = None) -> list[In
     """Every file to judge, each once, in the order of the arguments, folders sorted.
 
     Args:
-        paths: files, folders (with all below them, through symbolic links too, each folder
-            once) and globs that the shell has left alone.
+        paths: files, folders (with all below them, each folder once; through symbolic
+            links too, but none that leads out of it) and globs that the shell has left
+            alone.
         leave_out: a folder of results, which are no inputs.
 
     Raises:
@@ -54,7 +58,7 @@ def find_inputs(paths: Sequence[Path], leave_out: Path | None = None) -> list[In
 
 
 def _expand(path: Path, leave_out: Path | None) -> Iterator[Input]:
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  (takes any name, of 5,000 characters too)
         inside = list(_walk(path, leave_out))
         if not inside:
             raise ZooError(
@@ -69,7 +73,7 @@ def _expand(path: Path, leave_out: Path | None) -> Iterator[Input]:
         if not matches:
             raise ZooError(f"{printable(path)} matches no file", "", "check the pattern")
         for match in map(Path, matches):
-            if match.is_dir():
+            if os.path.isdir(match):  # noqa: PTH112
                 yield from _walk(match, leave_out)
             elif kind := _kind(match):
                 yield _file(match, Path(match.name), kind)
@@ -90,13 +94,34 @@ def _walk(folder: Path, leave_out: Path | None) -> Iterator[Input]:
             continue
         seen.add((place.st_dev, place.st_ino))
         folders.sort(key=os.fsencode)
+        for name in [name for name in folders if leads_out(Path(here, name), folder)]:
+            folders.remove(name)
+            yield _outside(Path(here, name), folder, "image")
         for file in sorted(files, key=os.fsencode):
             path = Path(here, file)
             if kind := _kind(path):
-                yield _file(path, path.relative_to(folder), kind)
+                if leads_out(path, folder):
+                    yield _outside(path, folder, kind)
+                else:
+                    yield _file(path, path.relative_to(folder), kind)
     for error in unreadable:
         path = Path(os.fsdecode(error.filename))
         yield Input(path, Path(path.name), "image", error.strerror or str(error))
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether a path below a folder is a symbolic link to something that is not.
+
+    A folder may come from somebody else: what lies beside it is not theirs to show.
+    """
+    if not path.is_symlink():
+        return False
+    target = os.path.realpath(path)
+    return not Path(target).is_relative_to(os.path.realpath(folder))
+
+
+def _outside(path: Path, folder: Path, kind: Literal["image", "video"]) -> Input:
+    return Input(path, path.relative_to(folder), kind, "; ".join(OUTSIDE))
 
 
 def _kind(path: Path) -> Literal["image", "video"] | None:
@@ -112,17 +137,7 @@ def _file(path: Path, name: Path, kind: Literal["image", "video"] | None) -> Inp
         elif not path.is_file():  # a pipe would be waited for without end
             problem = "it is neither a file nor a folder"
         elif kind is None:
-            kind = "image" if _is_image(path) else "video"
+            kind = "image" if is_image(path) else "video"
     except OSError as error:
         problem = error.strerror or str(error)
     return Input(path, name, kind or "image", problem)
-
-
-def _is_image(path: Path) -> bool:
-    from PIL import Image
-
-    try:
-        with Image.open(path):
-            return True
-    except Exception:  # PIL's readers raise what their format's parser raised
-        return False

@@ -43,9 +43,7 @@ def draw_contact_sheet(one: Evaluation, path: Path) -> None:
     kinds = [("real, called fake", worst_mistakes(one, False)),
              ("fake, called real", worst_mistakes(one, True))]  # fmt: skip
     names = {one.scored.images[i].name for _, places in kinds for i in places}
-    pictures = {
-        image.name: read_frame(image.name, data, _HOW) for image, data in one.source.read(names)
-    }
+    pictures = {image.name: read_frame(data, _HOW) for image, data in one.source.read(names)}
     rows = [-(-len(places) // _COLUMNS) for _, places in kinds]
     height = sum(32 + row * (_SIDE + _TEXT) for row in rows) + 8
     sheet = Image.new("RGB", (_COLUMNS * (_SIDE + 6) + 6, height), "white")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import os
-import tarfile
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from benchmarks.evaluation.labels import HOW_TO_NAME, DatasetError, class_folder, is_fake
-from export.samples import IMAGE_SUFFIXES
+from export.image_tar import IMAGE_SUFFIXES, image_names, is_image_name, read_images
+from runtime.csv_cells import plain_text
 from runtime.errors import ImageError
+from runtime.files import read_text
+from runtime.frames import EncodedImage
+from runtime.text import printable
+from zoo.inputs import OUTSIDE, leads_out
 
-#: Larger files in a tar are left out: dozens of them are in memory at a time.
-MAX_BYTES = 32_000_000
+#: Rows of a table of labels.
+_MOST_ROWS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -52,34 +56,36 @@ class Dataset:
 
     def read(
         self, names: Collection[str] | None = None
-    ) -> Iterator[tuple[LabelledImage, bytes | Path | ImageError]]:
+    ) -> Iterator[tuple[LabelledImage, EncodedImage | Path | ImageError]]:
         """Every image with its bytes (in a tar) or its path, one at a time.
 
-        A file in a tar that is too large to be held in memory comes as the error.
+        A file in a tar that is too large to be held in memory comes as the error, and so
+        does a link that leads out of the folder.
 
         Args:
             names: only these.
 
         Raises:
-            DatasetError: the tar is damaged.
+            ImageError: the tar is damaged.
         """
         wanted = {i.name: i for i in self.images if names is None or i.name in names}
-        if self.tar is None:
-            for image in wanted.values():
-                yield image, self._path(image.name)
+        if self.tar is not None:
+            for name, content in read_images(self.tar, wanted):
+                yield wanted[name], content
             return
-        with _open_tar(self.tar) as archive:
-            for member in _members(archive, self.tar):
-                # A name may come twice in a tar; the labels were read off the first.
-                found = wanted.pop(member.name, None)
-                if found is not None:
-                    yield found, _bytes(archive, member, self.tar)
+        for image in wanted.values():
+            folder, path = self._place(image.name)
+            if leads_out(path, folder):
+                yield image, ImageError(f"{printable(path)} cannot be read", *OUTSIDE)
+            else:
+                yield image, path
 
-    def _path(self, name: str) -> Path:
+    def _place(self, name: str) -> tuple[Path, Path]:
+        """The folder that an image belongs to, and its path."""
         first, _, rest = name.partition("/")
         if first in self.folders:
-            return self.folders[first] / rest
-        return self.folders[""] / name
+            return self.folders[first], self.folders[first] / rest
+        return self.folders[""], self.folders[""] / name
 
 
 def open_dataset(path: Path, table: Path | None = None) -> Dataset:
@@ -91,16 +97,13 @@ def open_dataset(path: Path, table: Path | None = None) -> Dataset:
             folders.
 
     Raises:
-        DatasetError: nothing there, no images, a damaged tar, or labels that cannot be told.
+        DatasetError: no images, or labels that cannot be told.
+        ImageError: nothing there, or a damaged tar.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  (takes any name, of 5,000 characters too)
         tar, names = None, _names_below(path)
-    elif not path.exists():
-        raise DatasetError(f"{path} does not exist", "", "give a folder or a .tar")
     else:
-        with _open_tar(path) as archive:
-            files = [m.name for m in _members(archive, path) if _is_image(m.name)]
-        tar, names = path, list(dict.fromkeys(files))
+        tar, names = path, image_names(path)
     if not names:
         raise DatasetError(
             f"{path} has no images", f"looked for {', '.join(sorted(IMAGE_SUFFIXES))}"
@@ -121,7 +124,7 @@ def open_class_folders(fake: Path | None, real: Path | None) -> Dataset:
     for label, folder in (("fake", fake), ("real", real)):
         if folder is None:
             continue
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # noqa: PTH112
             raise DatasetError(f"--{label}-dir {folder} is not a folder", "", "check the path")
         names = _names_below(folder)
         if not names:
@@ -142,17 +145,11 @@ def open_table(table: Path) -> Dataset:
     return Dataset(table.stem, tuple(images), None, {"": table.parent})
 
 
-def _is_image(name: str) -> bool:
-    pure = PurePosixPath(name)
-    # "._x.jpg" is what a Mac adds beside x.jpg in a tar: not an image.
-    return pure.suffix.lower() in IMAGE_SUFFIXES and not pure.name.startswith(".")
-
-
 def _names_below(folder: Path) -> list[str]:
     names = []
     for place, _, files in os.walk(folder):  # does not follow links to folders: no loops
         inside = Path(place).relative_to(folder)
-        names += [(inside / file).as_posix() for file in files if _is_image(file)]
+        names += [(inside / file).as_posix() for file in files if is_image_name(file)]
     return sorted(names)
 
 
@@ -172,70 +169,34 @@ def _by_folder(path: Path, names: list[str]) -> list[LabelledImage]:
 
 
 def _by_table(table: Path, there: list[str] | None, where: str) -> list[LabelledImage]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table} cannot be read as a CSV", str(error)) from None
-    if not rows or not {"file", "label"} <= set(rows[0]):
-        has = ", ".join(map(str, rows[0])) if rows else "no rows"
-        raise DatasetError(f"{table} needs the columns file,label", f"it has {has}")
+    lines = read_text(table, error=DatasetError).splitlines(keepends=True)
     known = None if there is None else set(there)
     images: dict[str, LabelledImage] = {}
-    for line, row in enumerate(rows, 2):
-        name, label = row["file"] or "", row["label"] or ""
-        fake = is_fake(label)
-        if fake is None:
-            raise DatasetError(
-                f"{table}, line {line}: the label {label!r} is no class",
-                "a number would be ambiguous: some sources count fake as 0, others as 1",
-                "write fake or real",
-            )
-        if known is not None and name not in known:
-            raise DatasetError(f"{table}, line {line}: {name!r} is not in {where}")
-        if name in images:
-            raise DatasetError(f"{table}, line {line}: {name!r} is named twice")
-        images[name] = LabelledImage(name, fake)
+    shown = printable(table)
+    try:
+        rows = csv.DictReader(lines)
+        if not {"file", "label"} <= set(rows.fieldnames or ()):
+            has = printable(", ".join(rows.fieldnames or ["nothing"]))[:300]
+            raise DatasetError(f"{shown} needs the columns file,label", f"it has {has}")
+        for row in rows:
+            line = f"{shown}, line {rows.line_num}"
+            name, label = plain_text(row["file"] or ""), row["label"] or ""
+            fake = is_fake(label)
+            if fake is None:
+                raise DatasetError(
+                    f"{line}: the label {printable(label)[:80]!r} is no class",
+                    "a number would be ambiguous: some sources count fake as 0, others as 1",
+                    "write fake or real",
+                )
+            if known is not None and name not in known:
+                raise DatasetError(f"{line}: {printable(name)[:300]!r} is not in {where}")
+            if name in images:
+                raise DatasetError(f"{line}: {printable(name)[:300]!r} is named twice")
+            if len(images) == _MOST_ROWS:
+                raise DatasetError(f"{shown} is too long", f"more than {_MOST_ROWS:,} rows")
+            images[name] = LabelledImage(name, fake)
+    except csv.Error as error:
+        raise DatasetError(f"{shown} cannot be read as a CSV", printable(str(error))) from None
+    if not images:
+        raise DatasetError(f"{shown} names no image", "", "write rows of file,label")
     return list(images.values())
-
-
-def _open_tar(path: Path) -> tarfile.TarFile:
-    try:
-        return tarfile.open(path, errorlevel=1)
-    except (OSError, EOFError, tarfile.TarError) as error:
-        raise _damaged(path, error) from None
-
-
-def _members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
-    """The files of an archive, in its order."""
-    try:
-        for member in archive:
-            if member.isfile():
-                yield member
-    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
-        raise _damaged(path, error) from None
-    except Exception as error:
-        if type(error).__module__ not in ("zlib", "_lzma", "lzma", "_zstd"):
-            raise
-        raise _damaged(path, error) from None
-
-
-def _bytes(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes | ImageError:
-    if member.size > MAX_BYTES:  # a few kilobytes of a compressed tar can say so
-        return ImageError(
-            f"{member.name} is too large",
-            f"{member.size:,} bytes, more than the {MAX_BYTES:,} that are read out of a tar",
-        )
-    try:
-        stream = archive.extractfile(member)
-        return b"" if stream is None else stream.read()
-    except (OSError, EOFError, tarfile.TarError) as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error: Exception) -> DatasetError:
-    return DatasetError(
-        f"{path} is not a tar that can be read whole",
-        str(error) or type(error).__name__,
-        "give a folder or a .tar of face crops; fetch it again if it was cut off",
-    )

@@ -15,6 +15,7 @@ from benchmarks.evaluation.contact_sheet import draw_contact_sheet
 from benchmarks.evaluation.plots import draw_plots
 from benchmarks.evaluation.ranking import rank, rank_engines
 from benchmarks.evaluation.run import Evaluation
+from runtime.csv_cells import csv_cell
 
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;color:#222;max-width:1100px;margin:2em auto;padding:0 1em}
@@ -78,7 +79,7 @@ def _one_as_json(one: Evaluation) -> dict[str, Any]:
 
 
 def write_scores(one: Evaluation, path: Path) -> None:
-    """Every image's score as CSV: file, label, verdict, fake, logit."""
+    """Every image's score as CSV: file (see `csv_cell`), label, verdict, fake, logit."""
     # surrogateescape: file names that are not UTF-8 are written as the bytes they are.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -88,7 +89,7 @@ def write_scores(one: Evaluation, path: Path) -> None:
             verdict = "fake" if score >= one.metrics.threshold else "real"
             label = "fake" if image.fake else "real"
             # Nine digits tell any two float32 apart.
-            table.writerow([image.name, label, verdict, f"{score:.9g}", f"{logit:.9g}"])
+            table.writerow([csv_cell(image.name), label, verdict, f"{score:.9g}", f"{logit:.9g}"])
 
 
 def _page(evaluations: Sequence[Evaluation], plots: dict[str, dict[str, str]], folder: Path) -> str:

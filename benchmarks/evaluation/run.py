@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.evaluation.dataset import Dataset, open_class_folders, open_dataset, open_table
 from benchmarks.evaluation.labels import HOW_TO_NAME, DatasetError
 from benchmarks.evaluation.metrics import Metrics, import_metrics, measure
-from benchmarks.evaluation.scoring import Advance, Scored, ignore_large_images, score_dataset
+from benchmarks.evaluation.scoring import Advance, Scored, score_dataset
 from benchmarks.evaluation.videos import group_videos
 from export.staging import publish, staging
 from runtime.backend_names import BackendName
@@ -95,7 +95,6 @@ def run_evaluation(
 
         import_pyplot()
     datasets = _datasets(request)
-    ignore_large_images()
     with ExitStack() as stack:
         folder = None
         if request.out is not None:  # opened first: an hour's work must not end unwritable

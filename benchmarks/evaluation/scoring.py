@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,12 +16,13 @@ from benchmarks.evaluation.dataset import Dataset, LabelledImage
 from runtime.detector import Detector
 from runtime.engine_info import Preprocessing
 from runtime.errors import ImageError
-from runtime.frames import to_frame
+from runtime.frames import EncodedImage, to_frame
 
 #: Images that go through an engine at once.
 BATCH = 32
-#: Batches that may be decoded ahead of the engines.
+#: Batches that may be decoded ahead of the engines, and bytes of a tar's images among them.
 _AHEAD = 2
+_BYTES_AHEAD = 256 << 20
 
 #: Called as ``advance(n)`` when n images more are done.
 Advance = Callable[[int], None]
@@ -67,9 +66,8 @@ def score_dataset(
         advance: told of progress.
 
     Raises:
-        DatasetError: a tar is damaged.
         EngineRunError: an engine fails, or gives no score for an image.
-        ImageError: not a single image can be read.
+        ImageError: a tar is damaged, or not a single image can be read.
     """
     images: list[LabelledImage] = []
     failures: list[Failure] = []
@@ -115,35 +113,38 @@ def _decoded(
     dataset: Dataset, hows: set[Preprocessing]
 ) -> Iterator[tuple[LabelledImage, Frames | Failure]]:
     """Frames of each image, in order; a window of them is decoded ahead in threads."""
-    pending: deque[tuple[LabelledImage, Future[Frames | Failure]]] = deque()
+    pending: deque[tuple[LabelledImage, int, Future[Frames | Failure]]] = deque()
+    ahead = 0
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "decode")
     try:
         for image, data in dataset.read():
-            pending.append((image, pool.submit(_frames, image.name, data, hows)))
-            while len(pending) > BATCH * _AHEAD:
-                first, future = pending.popleft()
+            size = len(data.data) if isinstance(data, EncodedImage) else 0
+            pending.append((image, size, pool.submit(_frames, image.name, data, hows)))
+            ahead += size
+            while len(pending) > BATCH * _AHEAD or ahead > _BYTES_AHEAD:
+                first, done, future = pending.popleft()
+                ahead -= done
                 yield first, future.result()
         while pending:
-            first, future = pending.popleft()
+            first, _, future = pending.popleft()
             yield first, future.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _frames(
-    name: str, data: bytes | Path | ImageError, hows: set[Preprocessing]
+    name: str, data: EncodedImage | Path | ImageError, hows: set[Preprocessing]
 ) -> Frames | Failure:
     try:
-        return {how: read_frame(name, data, how) for how in hows}
+        return {how: read_frame(data, how) for how in hows}
     except ImageError as error:
         return Failure(name, error.why or error.what)
 
 
-def read_frame(name: str, data: bytes | Path | ImageError, how: Preprocessing) -> NDArray[np.uint8]:
+def read_frame(data: EncodedImage | Path | ImageError, how: Preprocessing) -> NDArray[np.uint8]:
     """One image as a frame.
 
     Args:
-        name: for errors.
         data: its bytes, its path, or why there are none.
         how: the network's preprocessing.
 
@@ -155,21 +156,4 @@ def read_frame(name: str, data: bytes | Path | ImageError, how: Preprocessing) -
     """
     if isinstance(data, ImageError):
         raise data
-    if isinstance(data, Path):
-        return to_frame(data, how)
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return to_frame(image, how)
-    except ImageError:
-        raise
-    except Exception as error:  # as PIL's readers please: see runtime.frames
-        raise ImageError(f"{name} is not an image that can be read", str(error)) from None
-
-
-def ignore_large_images() -> None:
-    """`runtime.frames` has its own limit and refuses what is larger; PIL would warn before."""
-    from PIL import Image
-
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    return to_frame(data, how)

@@ -9,13 +9,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from runtime.frames import MAX_PIXELS
+from runtime.text import printable
 from runtime.video.opening import VideoError, open_container, short_reason, video_stream
 from runtime.video.sampling import Sampling, spread_times
 
 if TYPE_CHECKING:
     from PIL import Image
 
+#: Larger frames are not decoded: 8192 x 4320 is 8K, and takes 50 MB of each of the
+#: decoder's threads.
+MAX_PIXELS = 36_000_000
 #: Between two wanted frames further apart than this (seconds), jumping to the keyframe
 #: before the next is cheaper than decoding all that lies between.
 _JUMP = 4.0
@@ -104,7 +107,9 @@ class Video:
         else:
             chosen = self._every(sampling.number)
         for time, frame in chosen:
-            yield Frame(time, _upright(frame))
+            picture = self._picture(frame)
+            if picture is not None:
+                yield Frame(time, picture)
         if self._errors > _MOST_TOLD:
             self.damage.append(f"{self._errors} parts of it could not be decoded")
 
@@ -129,6 +134,15 @@ class Video:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _picture(self, frame: Any) -> Image.Image | None:
+        import av
+
+        try:
+            return _upright(frame)
+        except (av.FFmpegError, OSError, ValueError) as error:  # a kind of pixels without RGB
+            self._tell(short_reason(error))
+            return None
 
     def _every(self, number: int) -> Iterator[tuple[float, Any]]:
         for index, found in enumerate(self._decoded()):
@@ -216,7 +230,7 @@ class Video:
         target = self._start + int(time / self._stream.time_base)
         try:
             self._container.seek(target, stream=self._stream, backward=True)
-        except (av.FFmpegError, OSError):
+        except (av.FFmpegError, OSError, OverflowError):
             return  # a stream that cannot be entered elsewhere is decoded from here
 
     def _measured_duration(self) -> float:
@@ -250,7 +264,7 @@ class Video:
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > MAX_PIXELS:
             raise VideoError(
-                f"{self.path} is too large",
+                f"{printable(self.path)} is too large",
                 f"{width} x {height} is more than {MAX_PIXELS:,} pixels",
                 "scale it down first",
             )

@@ -24,7 +24,13 @@ LIMIT = click.option(
 @click.argument("network")
 @click.option("--fp16", is_flag=True, help="Half precision: .fp16.onnx, and the plan from it.")
 @click.option("--weights", help="A name of `zoo show`, a file, or 'random' (seeded, untrained).")
-@click.option("--seed", default=0, show_default=True, help="Of random weights.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of random weights.",
+)
 @says
 @click.option(
     "--like",
