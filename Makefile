@@ -60,7 +60,7 @@ gpu:
 	@$(TEST_ENV)/bin/python -m benchmarks.gpu_run
 
 # Nothing else should run on the machine meanwhile; over an hour on two cores. certificates,
-# evaluate_results and video_speed read ../shared; benchmarks.validation, which also needs
+# evaluate_results, video_speed and tracks read ../shared; benchmarks.validation, which also needs
 # the original's scores, is run by hand (see README).
 results: $(TEST_ENV)/ready
 	@$(TEST_ENV)/bin/python -m benchmarks.speed
@@ -72,6 +72,7 @@ results: $(TEST_ENV)/ready
 	@$(TEST_ENV)/bin/zoo export meso4 --builder none --out engines
 	@$(TEST_ENV)/bin/zoo export mesoinception4 --builder none --out engines
 	@$(TEST_ENV)/bin/python -m benchmarks.video_speed engines/meso4.onnx engines/mesoinception4.onnx
+	@$(TEST_ENV)/bin/python -m benchmarks.tracks
 	@$(MAKE) --no-print-directory readme
 
 # The README's tables from benchmarks/results/.

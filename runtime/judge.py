@@ -104,7 +104,7 @@ class Judge:
             any(face.box is None for face in faces),
             tuple(faces),
             tuple(looked.dropped),
-            summarise([f.fake for f in faces], self._detector.info.threshold) if faces else None,
+            summarise(faces, self._detector.info.threshold) if faces else None,
             max((face.fake for face in faces), default=None),
             seconds=seconds,
         )
@@ -148,7 +148,8 @@ class Judge:
                     with _timed(seconds, "faces"):
                         looked = self._look(picture, time=time)
                         known = [face for face in looked.faces if face is not None]
-                        looked.tracks = tracker.follow(known)
+                        if self._finder is not None:
+                            looked.tracks = tracker.follow(known, picture, time)
                     yield looked
 
             with (
@@ -171,17 +172,16 @@ class Judge:
             )
         threshold = self._detector.info.threshold
         tracks = tracks_of(faces, threshold)
+        overall = summarise(faces, threshold) if faces else None
         return MediaVerdict(
             "video",
             *size,
             self._finder is None,
             tuple(faces),
             tuple(dropped),
-            summarise([f.fake for f in faces], threshold) if faces else None,
-            max(
-                (track.verdict.mean for track in tracks),
-                default=max((face.fake for face in faces), default=None),
-            ),
+            overall,
+            # Whole frames have no tracks.
+            max((t.verdict.mean for t in tracks), default=overall.mean if overall else None),
             tracks,
             frames,
             duration,

@@ -9,10 +9,12 @@ from typing import Any, Literal
 import numpy as np
 
 from runtime.faces.selection import Dropped
+from runtime.mean_interval import mean_interval
 
+#: Of one face.
 Label = Literal["fake", "real"]
-#: Of the bootstrap.
-RESAMPLES, CONFIDENCE, SEED = 1000, 0.95, 0
+#: Of many faces, whose mean need not tell.
+SummaryLabel = Literal["fake", "real", "uncertain"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class FaceVerdict:
         found: how sure the finder was of it, 0..1; ``None`` likewise.
         label, fake, logit: as `runtime.Verdict`.
         time: of its frame, seconds since the video's start; ``None`` in an image.
-        track: the person's number in a video; ``None`` in an image.
+        track: the person's number in a video, another one after a cut; ``None`` in an image.
     """
 
     box: tuple[float, float, float, float] | None
@@ -41,17 +43,24 @@ class Summary:
     """The verdict over many faces.
 
     Attributes:
-        label: "fake" where the mean reaches the threshold.
+        label: "fake" or "real" where the whole interval lies on that side of the
+            threshold, "uncertain" where the threshold lies inside it. Without an interval
+            nothing is claimed beyond these very faces: "fake" where their mean reaches
+            the threshold, else "real", as for a single face.
         faces: the number it rests on.
         mean, median: of P(fake).
         share: of the faces with P(fake) at or above the threshold. Afchar's pipeline
             judges a video by it.
-        low, high: 95 % interval of the mean by bootstrap over the faces; ``None`` for a
-            single face. Neighbouring frames resemble each other, so the true uncertainty
-            is rather larger.
+        low, high: of a video, the 95 % interval of the mean: where the mean over more
+            footage of the same people would lie. Frames of one second resemble each
+            other, so tracks and whole seconds are resampled, not faces; see
+            `runtime.mean_interval`. It tells how far the moments that were looked at
+            may mislead, not how often the network is wrong. ``None`` where all faces
+            lie within one second of one track, and in an image: its faces are all that
+            there are.
     """
 
-    label: Label
+    label: SummaryLabel
     faces: int
     mean: float
     median: float
@@ -62,7 +71,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Track:
-    """One person in a video: when (seconds), and the verdict over their faces."""
+    """One person in one shot of a video: when (seconds), and the verdict over their faces."""
 
     track: int
     start: float
@@ -110,22 +119,17 @@ class MediaVerdict:
         return asdict(self)
 
 
-def summarise(fake: Sequence[float], threshold: float) -> Summary:
-    """The verdict over P(fake) of one face or more. The same numbers give the same interval."""
-    values = np.asarray(fake, np.float64)
+def summarise(faces: Sequence[FaceVerdict], threshold: float) -> Summary:
+    """The verdict over one face or more. The same faces give the same interval."""
+    values = np.asarray([face.fake for face in faces], np.float64)
     mean = float(values.mean())
-    low: float | None = None
-    high: float | None = None
-    if len(values) > 1:
-        rng = np.random.default_rng(SEED)
-        # One resample at a time: all at once would take 8 kB a face.
-        means = [
-            values[rng.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)
-        ]
-        tail = 50 * (1 - CONFIDENCE)
-        low, high = (float(v) for v in np.percentile(means, [tail, 100 - tail]))
+    times = [face.time for face in faces if face.time is not None]
+    interval = None
+    if len(times) == len(faces):
+        interval = mean_interval(values.tolist(), times, [face.track for face in faces])
+    low, high = interval or (None, None)
     return Summary(
-        "fake" if mean >= threshold else "real",
+        _label(mean if low is None else low, mean if high is None else high, threshold),
         len(values),
         mean,
         float(np.median(values)),
@@ -133,6 +137,12 @@ def summarise(fake: Sequence[float], threshold: float) -> Summary:
         low,
         high,
     )
+
+
+def _label(low: float, high: float, threshold: float) -> SummaryLabel:
+    if low < threshold <= high:
+        return "uncertain"
+    return "fake" if low >= threshold else "real"
 
 
 def tracks_of(faces: Sequence[FaceVerdict], threshold: float) -> tuple[Track, ...]:
@@ -146,7 +156,7 @@ def tracks_of(faces: Sequence[FaceVerdict], threshold: float) -> tuple[Track, ..
             number,
             min(face.time or 0.0 for face in own),
             max(face.time or 0.0 for face in own),
-            summarise([face.fake for face in own], threshold),
+            summarise(own, threshold),
         )
         for number, own in people.items()
     ]

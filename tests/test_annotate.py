@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 from PIL import Image
 from tiny_engine import TinyEngine
 
-from runtime.verdicts import FaceVerdict, MediaVerdict
-from zoo.annotate import _free_place, _meet, annotate, draw_faces
+from runtime.errors import ZooError
+from runtime.verdicts import FaceVerdict, MediaVerdict, Summary, SummaryLabel
+from zoo.annotate import annotate
 from zoo.detect_run import DetectRequest, DetectRun
+from zoo.drawing import _free_place, _meet, add_strip, clip_words, draw_faces, strip_height
 from zoo.faces_in_time import FacesInTime
 
 
@@ -40,6 +43,14 @@ def test_a_box_ends_when_a_later_look_would_have_shown_it() -> None:
     faces = FacesInTime(verdict, 5.0)
     tracks = {time: [f.track for f in faces.at(time)] for time in (1.4, 2.0, 2.6, 4.9)}
     assert tracks == {1.4: [0], 2.0: [], 2.6: [1], 4.9: [1]}
+
+
+def test_no_box_glides_through_the_time_in_which_its_person_was_lost() -> None:
+    """Looked at each second: lost for one look, and for five."""
+    verdict = seen(face(0, 0.0), face(90, 2.0), face(300, 8.0), frames=10)
+    faces = FacesInTime(verdict, 10.0)
+    assert faces.at(1.0)[0].box == pytest.approx((45, 40, 50, 60))
+    assert [len(faces.at(time)) for time in (2.4, 3.5, 5.0, 7.0, 7.6)] == [1, 0, 0, 0, 1]
 
 
 def test_whole_frames_stand_until_the_next_look() -> None:
@@ -99,6 +110,142 @@ def test_a_copy_tells_how_far_it_is_and_can_be_given_up(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         annotate(clip, seen(face(0, 0.0)), out, tmp_path / "out", True, stop)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "begin", "rate", "due"),
+    [
+        ("copied.mp4", "aac", 0.0, 44100, "aac"),
+        ("copied-later.ts", "aac", 5.0, 48000, "aac"),
+        ("copied.mkv", "libopus", 0.0, 48000, "opus"),
+        ("encoded-later.mkv", "pcm_s16le", 3.0, 22050, "aac"),
+        ("encoded.mkv", "flac", 0.0, 96000, "aac"),
+    ],
+)
+def test_the_sound_is_kept_in_step(
+    tmp_path: Path, name: str, codec: str, begin: float, rate: int, due: str
+) -> None:
+    av = pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
+    from video_files import heard_and_seen, write_talkie
+
+    if codec not in av.codecs_available:
+        pytest.skip(f"ffmpeg has no {codec} here")
+    clip = write_talkie(tmp_path / name, codec, begin=begin, rate=rate)
+    assert heard_and_seen(clip) == pytest.approx((1.2 + begin, 1.2 + begin), abs=0.005)
+    out = tmp_path / "out" / "c.mp4"
+    assert annotate(clip, seen(face(0, 0.0)), out, tmp_path / "out", True) is None
+    assert heard_and_seen(out) == pytest.approx((1.2, 1.2), abs=0.005)
+    with av.open(str(out)) as container:
+        (sound,) = container.streams.audio
+        assert sound.codec_context.name == due
+        assert float(sound.duration * sound.time_base) == pytest.approx(2.0, abs=0.06)
+
+
+def test_a_hole_in_the_sound_does_not_shift_what_follows(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
+    from video_files import heard_and_seen, write_talkie
+
+    clip = write_talkie(tmp_path / "c.mkv", "pcm_s16le", hole=(0.4, 0.9))
+    out = tmp_path / "out" / "c.mp4"
+    assert annotate(clip, seen(face(0, 0.0)), out, tmp_path / "out", True) is None
+    assert heard_and_seen(out) == pytest.approx((1.2, 1.2), abs=0.005)
+
+
+def test_a_clip_without_sound_has_a_copy_without(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
+    from video_files import write_video
+
+    out = tmp_path / "out" / "c.mp4"
+    clip = write_video(tmp_path / "c.mp4", frames=5)
+    assert annotate(clip, seen(face(0, 0.0)), out, tmp_path / "out", True) is None
+    with av.open(str(out)) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+def test_sound_that_cannot_be_carried_is_told(tmp_path: Path, tiny_engine: TinyEngine) -> None:
+    av = pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
+    from video_files import write_talkie
+
+    clip = write_talkie(tmp_path / "c.mkv", "pcm_s16le")
+    data = clip.read_bytes()
+    assert b"A_PCM/INT/LIT" in data
+    clip.write_bytes(data.replace(b"A_PCM/INT/LIT", b"A_ODD/INT/LIT"))
+    request = DetectRequest((clip,), tiny_engine.path, None, annotate=tmp_path / "out")
+    with DetectRun(request, lambda name: pytest.fail("no finder is due")) as run:
+        (line,) = run.lines()
+    assert line["error"] is None
+    assert any("its sound is" in what for what in line["damage"])
+    with av.open(line["annotated"]) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+def test_a_clip_that_was_cut_off_keeps_the_sound_until_then(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
+    from video_files import cut, heard_and_seen, write_talkie
+
+    whole = write_talkie(tmp_path / "w.mkv", "flac", event=0.4)
+    clip, out = cut(whole, tmp_path / "c.mkv", 0.6), tmp_path / "out" / "c.mp4"
+    annotate(clip, seen(face(0, 0.0)), out, tmp_path / "out", True)
+    assert heard_and_seen(out) == pytest.approx((0.4, 0.4), abs=0.005)
+
+
+def test_an_encoder_that_fails_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    av = pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
+    from video_files import write_video
+
+    def broken(*_: object) -> None:
+        raise av.error.ExternalError(542398533, "Generic error in an external library")
+
+    monkeypatch.setattr("zoo.annotate.draw_faces", broken)
+    clip, out = write_video(tmp_path / "c.mp4", frames=5), tmp_path / "out" / "c.mp4"
+    with pytest.raises(ZooError, match="no copy of it") as told:
+        annotate(clip, seen(face(0, 0.0)), out, tmp_path / "out", True)
+    assert "Generic error" in told.value.why
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def overall(label: SummaryLabel, low: float | None = 0.4, high: float | None = 0.7) -> Summary:
+    return Summary(label, 30, 0.62, 0.6, 0.7, low, high)
+
+
+def test_the_clips_verdict_stands_below_every_frame(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
+    from video_files import write_video
+
+    from runtime.video import Sampling, Video
+
+    clip, out = write_video(tmp_path / "c.mp4", frames=12), tmp_path / "out" / "c.mp4"
+    for label, ground in (("fake", (230, 40, 40)), ("uncertain", (250, 200, 40))):
+        verdict = replace(seen(face(0, 0.0)), overall=overall(label))
+        annotate(clip, verdict, out, tmp_path / "out", True)
+        with Video(out) as video:
+            frames = [np.asarray(f.picture) for f in video.frames(Sampling("every", 1))]
+        assert len(frames) == 12
+        for pixels in frames:
+            assert pixels.shape == (96 + strip_height((160, 96)), 160, 3)
+            corner = pixels[-8:, -8:].astype(int)
+            assert np.abs(corner - ground).mean() < 12
+            assert np.abs(pixels[:24, :40].astype(int) - (255, 0, 0)).mean() < 12, "as it was"
+
+
+def test_the_strip_says_the_verdict_and_its_interval() -> None:
+    assert clip_words(overall("uncertain"), True) == "uncertain 0.62 (0.40 to 0.70)"
+    assert clip_words(overall("fake", None, None), True) == "fake 0.62"
+    assert clip_words(overall("real"), False) == "untrained: real 0.62 (0.40 to 0.70)"
+    assert clip_words(None, False) == "no face found"
+
+
+@pytest.mark.parametrize("size", [(1920, 1080), (64, 640), (16, 16)])
+def test_the_strip_is_no_wider_than_the_picture(size: tuple[int, int]) -> None:
+    picture = add_strip(Image.new("RGB", size, (9, 9, 9)), overall("uncertain"), True)
+    assert picture.size == (size[0], size[1] + strip_height(size))
+    strip = np.asarray(picture)[size[1] :].astype(int)
+    written = (np.abs(strip - (250, 200, 40)).sum(axis=2) > 150).any(axis=0)
+    if size[0] > 16:
+        assert written.any()
+        assert not written[-1], "to its end"
 
 
 def test_progress_goes_on_while_a_copy_is_drawn(tmp_path: Path, tiny_engine: TinyEngine) -> None:

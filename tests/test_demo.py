@@ -32,6 +32,7 @@ from tiny_engine import TinyEngine, TinyWeights, random_frames
 from runtime import Detector
 from runtime.errors import ImageError, ZooError
 from runtime.text import printable
+from runtime.verdicts import FaceVerdict, MediaVerdict, summarise, tracks_of
 from zoo.commands.look import _ended_by_signals
 from zoo.demo import answer as answers
 from zoo.demo import gate, page
@@ -138,6 +139,25 @@ def test_no_face_is_a_result(picture: Path, tiny_engine: TinyEngine) -> None:
     with Detector(tiny_engine.path) as detector:
         found = answers.answer(picture, detector, Nobody())
     assert "No face was found" in page.result_html(found, "x", detector, "tiny")
+
+
+def test_a_doubtful_clip_is_called_uncertain(tiny_engine: TinyEngine, tmp_path: Path) -> None:
+    """By the person who looks most forged, whose interval holds the threshold or does not."""
+    sure, doubtful = [0.9] * 4, [0.9, 0.2, 0.9, 0.2]
+    with Detector(tiny_engine.path) as detector:
+        for own, word in ((sure, "FAKE: P(fake) 0.900"), (doubtful, "UNCERTAIN: P(fake) 0.550")):
+            people = [
+                FaceVerdict((0, 0, 9, 9), 0.9, "real", fake, 0.0, float(second), track)
+                for track, scores in enumerate([own, [0.1] * 4])
+                for second, fake in enumerate(scores)
+            ]
+            tracks = tracks_of(people, 0.5)
+            verdict = MediaVerdict(
+                "video", 9, 9, False, tuple(people), (), summarise(people, 0.5),
+                max(track.verdict.mean for track in tracks), tracks, frames=4,
+            )  # fmt: skip
+            html = page.result_html(answers.Answer(verdict, b"", None), "c", detector, "tiny")
+            assert word in html
 
 
 def test_engines_have_names_of_their_own() -> None:

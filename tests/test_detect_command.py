@@ -9,14 +9,16 @@ import re
 import shutil
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
-from tiny_engine import TinyEngine
+from tiny_engine import TINY_INFO, TinyEngine
 
 pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
 
@@ -24,7 +26,9 @@ from video_files import cut, write_sound, write_video
 
 from runtime import Detector
 from runtime.faces import Face
+from zoo import detect_printing
 from zoo.cli import main
+from zoo.drawing import strip_height
 from zoo.inputs import find_inputs
 
 
@@ -95,6 +99,43 @@ def test_one_broken_file_among_others(tmp_path: Path, engine: Path) -> None:
     assert "6 failed" in table.stdout
     assert "pipe.jpg" in table.stderr
     assert zoo(folder / "0.png", "--faces", "none", engine=engine).exit_code == 0
+
+
+def test_a_video_is_uncertain_where_its_threshold_lies_inside_the_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clip that flickers a little; an image beside it has no interval."""
+
+    def flicker(number: int) -> NDArray[np.uint8]:
+        return np.full((96, 160, 3), 90 + 9 * (number // 10 % 3), np.uint8)
+
+    clip = write_video(tmp_path / "clip.mp4", frames=125, paint=flicker)
+    plain = TinyEngine.write(tmp_path, name="plain.onnx")
+    (line,) = lines(zoo(clip, "--faces", "none", "--json", engine=plain.path))
+    middle = line["overall"]["mean"]
+    assert 0 < line["overall"]["low"] < middle < line["overall"]["high"] < 1
+    for threshold, label, colour in (
+        (middle, "uncertain", "\x1b[33m"),
+        (line["overall"]["low"] - 1e-6, "fake", "\x1b[31m"),
+        (line["overall"]["high"] + 1e-6, "real", "\x1b[32m"),
+    ):
+        info = replace(TINY_INFO, threshold=threshold)
+        engine = TinyEngine.write(tmp_path, name=f"{label}.onnx", info=info).path
+        (line,) = lines(zoo(clip, "--faces", "none", "--json", engine=engine))
+        assert line["overall"]["label"] == label
+        assert line["overall"]["mean"] == middle
+        assert {face["label"] for face in line["faces"]} <= {"fake", "real"}
+        table = io.StringIO()
+        console = Console(file=table, force_terminal=True, color_system="standard", highlight=False)
+        monkeypatch.setattr(detect_printing, "out", console)
+        still = save(tmp_path / "still.png")
+        result = zoo(clip, still, "--faces", "none", engine=engine)
+        assert result.exit_code == 0, "doubt is no failure"
+        (row,) = (r for r in table.getvalue().splitlines() if "clip.mp4" in r)
+        assert f"{colour}{label:<9}" in row
+        assert label in table.getvalue().splitlines()[-1], "counted"
+        (row,) = (r for r in table.getvalue().splitlines() if "still.png" in r)
+        assert "\x1b[33m" not in row, "yellow"
 
 
 def test_a_png_of_30000_pixels_is_refused_unread(tmp_path: Path, engine: Path) -> None:
@@ -289,7 +330,7 @@ def test_annotated_copies_keep_apart_and_inside(tmp_path: Path, engine: Path) ->
         frames = list(container.decode(video=0))
     assert len(frames) == 12
     assert frames[-1].time == pytest.approx(11 / 25, abs=0.01)
-    assert (frames[0].width, frames[0].height) == (64, 48)
+    assert (frames[0].width, frames[0].height) == (64, 48 + strip_height((64, 48)))
     assert not [p for p in tmp_path.rglob("*") if p.name.startswith(".")]
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from forks import in_child
-from tiny_engine import TinyEngine, random_frames
+from tiny_engine import TinyEngine, TinyWeights, random_frames, tiny_model
 
 from runtime import Detector, EngineError
 from runtime.backends import onnxruntime
@@ -276,3 +277,22 @@ def test_a_forked_child_is_told_and_frees_nothing(
     assert in_child(open_another)
     np.testing.assert_array_equal(detectors[0].score(frames), due)
     detectors[0].close()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_does_not_free_what_its_parent_has_dropped(tmp_path: Path) -> None:
+    """A file that is refused leaves a session to the garbage collector, whoever runs it."""
+    path = tmp_path / "net.onnx"
+    onnx.save(tiny_model(TinyWeights.seeded(), outputs=("logit",)), path)
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(EngineError, match="'fake' is due") as caught:
+            Detector(path)
+        kept: list[Any] = [caught.value]
+        kept.append(kept)
+        del kept, caught
+        time.sleep(0.3)  # what hangs is to free a session whose threads have gone to sleep
+        assert in_child(lambda: gc.collect() > 0)
+    finally:
+        gc.enable()

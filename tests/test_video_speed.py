@@ -50,6 +50,16 @@ def test_each_bar_can_be_missed(committed: dict[str, Any]) -> None:
     ]
 
 
+def test_an_uncertain_verdict_misses_no_bar_while_its_mean_is_right(
+    committed: dict[str, Any],
+) -> None:
+    fake = committed["engines"]["meso4"]["pair"]["pair_fake.mp4"]
+    fake["label"] = "uncertain"
+    assert check(committed) == []
+    fake["mean"] = 0.49
+    assert check(committed) == ["meso4: pair_fake.mp4 is called uncertain"]
+
+
 @pytest.mark.weights
 @pytest.mark.slow
 def test_the_command_itself_is_measured(

@@ -89,6 +89,72 @@ def write_sound(path: Path, *, cover: bool = False) -> Path:
     return path
 
 
+def write_talkie(
+    path: Path,
+    codec: str,
+    *,
+    event: float = 1.2,
+    begin: float = 0.0,
+    rate: int = 48000,
+    hole: tuple[float, float] = (0.0, 0.0),
+) -> Path:
+    """Two seconds of black and silence, white and a tone of 1 kHz from one moment on.
+
+    Args:
+        path: its suffix says the container.
+        codec: of the sound.
+        event: when, in seconds after the first frame.
+        begin: time of the first frame and of the sound in the file's own clock.
+        rate: samples a second.
+        hole: from when to when the file has no sound at all, in seconds.
+    """
+    import av
+
+    with av.open(str(path), "w") as container:
+        video: Any = container.add_stream("mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = 160, 96, "yuv420p"
+        video.codec_context.time_base = Fraction(1, 1000)
+        sound: Any = container.add_stream(codec, rate=rate, layout="mono")
+        for number in range(50):
+            bright = 255 if number / 25 >= event else 0
+            frame: Any = av.VideoFrame.from_ndarray(np.full((96, 160, 3), bright, np.uint8))
+            frame.pts, frame.time_base = number * 40 + round(1000 * begin), Fraction(1, 1000)
+            container.mux(video.encode(frame))
+            time = number / 25 + np.arange(rate // 25) / rate
+            wave = np.where(time >= event, 0.5 * np.sin(2000 * np.pi * time), 0)
+            heard: Any = av.AudioFrame.from_ndarray(
+                (wave * 32767).astype(np.int16)[None], "s16", layout="mono"
+            )
+            heard.sample_rate, heard.time_base = rate, Fraction(1, rate)
+            heard.pts = number * (rate // 25) + round(begin * rate)
+            if not hole[0] <= number / 25 < hole[1]:
+                container.mux(sound.encode(heard))
+        container.mux(video.encode(None))
+        container.mux(sound.encode(None))
+    return path
+
+
+def heard_and_seen(path: Path) -> tuple[float, float]:
+    """When the tone sets in and when the picture turns white, in the file's own seconds."""
+    import av
+
+    with av.open(str(path)) as container:
+        heard = seen = float("nan")
+        for frame in container.decode(audio=0):
+            loud = np.abs(frame.to_ndarray()[0].astype(np.float64))
+            loud = loud / (32767 if frame.format.name.startswith("s16") else 1)
+            if (loud > 0.2).any():
+                first = int(np.argmax(loud > 0.2))
+                heard = float(frame.pts * frame.time_base) + first / frame.sample_rate
+                break
+        container.seek(0)
+        for picture in container.decode(video=0):
+            if picture.to_ndarray(format="gray")[:90].mean() > 128:
+                seen = float(picture.pts * picture.time_base)
+                break
+    return heard, seen
+
+
 def cut(path: Path, out: Path, part: float) -> Path:
     """The first part of a file."""
     data = path.read_bytes()

@@ -7,19 +7,18 @@ import threading
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runtime.errors import ZooError
 from runtime.frames import load_image
 from runtime.text import printable
-from runtime.verdicts import FaceVerdict, MediaVerdict
+from runtime.verdicts import MediaVerdict
+from runtime.video.opening import short_reason
+from zoo.drawing import add_strip, draw_faces, strip_height
 from zoo.faces_in_time import FacesInTime
 from zoo.inputs import Input
+from zoo.sound import Sound
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-_COLOURS = {"fake": (230, 40, 40), "real": (30, 170, 70)}
 #: Ticks a second of the video that is written: fine enough for any file's own times.
 _TICKS = 90_000
 
@@ -57,7 +56,7 @@ def annotate(
     folder: Path,
     trained: bool,
     progress: Callable[[float], None] = lambda part: None,
-) -> None:
+) -> str | None:
     """Write the copy; it appears under its name when it is whole.
 
     Args:
@@ -69,11 +68,16 @@ def annotate(
         progress: called after each frame of a video with the part that is written, 0..1
             (0 where the file does not say how long it is); what it raises ends the work.
 
+    Returns:
+        Why the sound of a video is not, or not all, in its copy; ``None`` where it is, or
+        there was none.
+
     Raises:
         ZooError: it cannot be written, would leave the folder or overwrite the source.
     """
     _check_place(source, out, folder)
     # Not made of the name, which may be as long as a name can be.
+    unheard = None
     part = out.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +87,7 @@ def annotate(
             draw_faces(picture, verdict.faces, trained)
             picture.save(part, "JPEG", quality=92)
         else:
-            _write_video(source, verdict, part, trained, progress)
+            unheard = _video(source, verdict, part, trained, progress)
         part.replace(out)
     except OSError as error:
         raise ZooError(
@@ -91,6 +95,7 @@ def annotate(
         ) from None
     finally:
         part.unlink(missing_ok=True)
+    return unheard
 
 
 def _check_place(source: Path, out: Path, folder: Path) -> None:
@@ -108,68 +113,25 @@ def _check_place(source: Path, out: Path, folder: Path) -> None:
         )
 
 
-def draw_faces(picture: Image.Image, faces: Sequence[FaceVerdict], trained: bool) -> None:
-    """Draw boxes with P(fake) into a picture; a whole picture has its frame as the box."""
-    from PIL import ImageDraw, ImageFont
+def _video(
+    source: Path,
+    verdict: MediaVerdict,
+    part: Path,
+    trained: bool,
+    progress: Callable[[float], None],
+) -> str | None:
+    import av
 
-    pen = ImageDraw.Draw(picture)
-    line = max(2, round(max(picture.size) / 400))
-    font: Any = ImageFont.load_default(max(12, round(max(picture.size) / 55)))
-    boxes = [face.box or (0, 0, *picture.size) for face in faces]
-    for face, (x, y, width, height) in zip(faces, boxes, strict=True):
-        corner = x + width, y + height
-        pen.rectangle((x, y, *corner), outline=_COLOURS[face.label], width=line)
-    taken: list[_Area] = []
-    for face, (x, y, _, height) in zip(faces, boxes, strict=True):
-        text = f"{'' if trained else 'untrained: '}{face.label} {face.fake:.2f}"
-        if face.track is not None:
-            text = f"#{face.track} {text}"
-        left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
-        size = right - left + 2 * line, bottom - top + 2 * line
-        area = _free_place(x, y, y + height, size, picture.size, taken)
-        taken.append(area)
-        pen.rectangle(area, fill=_COLOURS[face.label])
-        start = area[0] + line - left, area[1] + line - top
-        pen.text(start, text, fill=(255, 255, 255), font=font)
-
-
-_Area = tuple[float, float, float, float]
-
-
-def _free_place(
-    x: float,
-    top: float,
-    bottom: float,
-    size: tuple[float, float],
-    picture: tuple[int, int],
-    taken: Sequence[_Area],
-) -> _Area:
-    """Room for a label: above its box, below it, or further up; never beyond the picture.
-
-    Args:
-        x, top, bottom: of the face's box.
-        size: width and height of the label.
-        picture: likewise.
-        taken: what other labels cover; covered again only where all else is taken.
-    """
-    width, height = size
-    left = max(0.0, min(x, picture[0] - width))
-    wanted = [top - height, bottom, *(top - n * height for n in range(2, 6))]
-    places: list[_Area] = []
-    for y in wanted:
-        y = max(0.0, min(y, picture[1] - height))
-        places.append((left, y, left + width, y + height))
-    # A label at the picture's upper edge would hide the face.
-    inside = [p for p, y in zip(places, wanted, strict=True) if y == p[1]] or places
-    for place in inside:
-        if not any(_meet(place, other) for other in taken):
-            return place
-    return inside[0]
-
-
-def _meet(one: _Area, other: _Area) -> bool:
-    across = min(one[2], other[2]) > max(one[0], other[0])
-    return across and min(one[3], other[3]) > max(one[1], other[1])
+    try:
+        return _write_video(source, verdict, part, trained, progress)
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):  # the disk
+            raise
+        raise ZooError(
+            f"{printable(source)} has a verdict, but no copy of it could be made",
+            short_reason(error),
+            "leave --annotate out for this file",
+        ) from None
 
 
 def _write_video(
@@ -178,41 +140,60 @@ def _write_video(
     part: Path,
     trained: bool,
     progress: Callable[[float], None],
-) -> None:
-    """Every frame with its faces; without the sound."""
+) -> str | None:
+    """Every frame with its faces and the clip's verdict below, and the sound."""
     import av
 
     from runtime.video import Sampling, Video
 
-    # The encoder's own default takes four times as long as the verdict itself.
-    codec, how = "libx264", {"preset": "veryfast"}
-    if codec not in av.codecs_available:
-        codec, how = "mpeg4", {}
-    with Video(source) as video, av.open(f"file:{part}", "w", format="mp4") as container:
+    with (
+        Video(source) as video,
+        Sound(source) as sound,
+        av.open(f"file:{part}", "w", format="mp4") as container,
+    ):
         faces = FacesInTime(verdict, video.facts.duration)
         stream: Any = None
         last = -1
         for frame in video.frames(Sampling("every", 1)):
             picture = frame.picture
             if stream is None:
-                rate = Fraction(video.facts.rate or 25).limit_denominator(1001)
-                stream = container.add_stream(codec, rate=rate, options=how)
-                stream.codec_context.thread_count = 0  # one a core
                 # 4:2:0 halves both sides.
-                stream.width, stream.height = (max(2, side - side % 2) for side in picture.size)
-                stream.pix_fmt = "yuv420p"
-                stream.codec_context.time_base = Fraction(1, _TICKS)
+                width, height = (max(2, side - side % 2) for side in picture.size)
+                whole = width, height + strip_height((width, height))
+                stream = _video_stream(container, whole, video.facts.rate)
+                sound.begin(container)
             ticks = round(frame.time * _TICKS)
             if ticks <= last:
                 continue
             last = ticks
             draw_faces(picture, faces.at(frame.time), trained)
-            if picture.size != (stream.width, stream.height):
-                picture = picture.crop((0, 0, stream.width, stream.height))
+            if picture.size != (width, height):
+                picture = picture.crop((0, 0, width, height))
+            picture = add_strip(picture, verdict.overall, trained)
             image: Any = av.VideoFrame.from_image(picture)
             image.pts, image.time_base = ticks, Fraction(1, _TICKS)
             container.mux(stream.encode(image))
+            sound.carry(frame.time)
             length = video.facts.duration
             progress(min(1.0, frame.time / length) if length else 0.0)
         if stream is not None:
             container.mux(stream.encode(None))
+            sound.carry()
+    return sound.missing
+
+
+def _video_stream(container: Any, size: tuple[int, int], rate: float | None) -> Any:
+    import av
+
+    # The encoder's own default takes four times as long as the verdict itself.
+    codec, how = "libx264", {"preset": "veryfast"}
+    if codec not in av.codecs_available:
+        codec, how = "mpeg4", {}
+    stream = container.add_stream(
+        codec, rate=Fraction(rate or 25).limit_denominator(1001), options=how
+    )
+    stream.codec_context.thread_count = 0  # one a core
+    stream.width, stream.height = size
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.time_base = Fraction(1, _TICKS)
+    return stream

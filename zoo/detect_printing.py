@@ -24,6 +24,8 @@ from zoo.printing import err, out, print_error
 
 #: Tracks of a video that are shown, and faces that one needs to be shown.
 _TRACKS, _FEWEST = 5, 3
+#: Of each verdict, in the order of the totals.
+_COLOURS = {"fake": "red", "real": "green", "uncertain": "yellow", "no face": "yellow"}
 
 
 def print_run(run: DetectRun, as_json: bool) -> int:
@@ -31,8 +33,8 @@ def print_run(run: DetectRun, as_json: bool) -> int:
     if not run.info.weights.trained:
         err.print("[yellow]untrained weights:[/yellow] these verdicts mean nothing")
     if not as_json:
-        out.print("[bold]verdict  P(fake)    95 %      share  faces  file[/bold]")
-    counts = dict.fromkeys(("fake", "real", "no face", "failed"), 0)
+        out.print("[bold]verdict    P(fake)    95 %      share  faces  file[/bold]")
+    counts = dict.fromkeys((*_COLOURS, "failed"), 0)
     whole = 0
     with _progress(run) as progress:
         for line in run.lines(progress):
@@ -74,7 +76,7 @@ def _print_verdict(line: dict[str, Any]) -> None:
         remarks.append(f"{len(line['dropped'])} dropped: {_reasons(line['dropped'])}")
     remarks += line["damage"]
     if overall is None:
-        _row("no face", "yellow", "-", "", "", "0", name, remarks)
+        _row("no face", "-", "", "", "0", name, remarks)
     elif line["kind"] == "image":
         for number, face in enumerate(faces, 1):
             where = []
@@ -83,7 +85,6 @@ def _print_verdict(line: dict[str, Any]) -> None:
             more = [*where, *(remarks if number == 1 else [])]
             _row(
                 face["label"],
-                _colour(face["label"]),
                 f"{face['fake']:.4f}",
                 "",
                 "",
@@ -100,7 +101,7 @@ def _print_verdict(line: dict[str, Any]) -> None:
                 _print_summary(track["verdict"], when, [])
             if rest := len(line["tracks"]) - len(shown[:_TRACKS]):
                 out.print(
-                    f"[dim]{'':43}and {rest} more tracks: --json has them[/dim]", soft_wrap=True
+                    f"[dim]{'':45}and {rest} more tracks: --json has them[/dim]", soft_wrap=True
                 )
 
 
@@ -111,12 +112,11 @@ def _print_summary(summary: dict[str, Any], name: str, remarks: list[str]) -> No
         span = f"{summary['low']:.2f}-{summary['high']:.2f}"
     share = f"{summary['share']:.0%}"
     mean = f"{summary['mean']:.4f}"
-    _row(label, _colour(label), mean, span, share, str(summary["faces"]), name, remarks)
+    _row(label, mean, span, share, str(summary["faces"]), name, remarks)
 
 
 def _row(
     label: str,
-    colour: str,
     fake: str,
     span: str,
     share: str,
@@ -124,16 +124,13 @@ def _row(
     name: str,
     remarks: list[str],
 ) -> None:
+    colour = _COLOURS[label]
     note = f"  [dim]({literal('; '.join(remarks))})[/dim]" if remarks else ""
     out.print(
-        f"[{colour}]{label:<7}[/{colour}]  {fake:>7}  {span:>9}  {share:>5}  {faces:>5}  "
+        f"[{colour}]{label:<9}[/{colour}]  {fake:>7}  {span:>9}  {share:>5}  {faces:>5}  "
         f"{literal(name)}{note}",
         soft_wrap=True,
     )
-
-
-def _colour(label: str) -> str:
-    return "red" if label == "fake" else "green"
 
 
 def _reasons(dropped: list[dict[str, Any]]) -> str:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,8 @@ from zoo.annotate import annotate, output_paths
 from zoo.inputs import Input, find_inputs
 from zoo.results_file import ResultsFile, mark
 
+#: Counts up where the same scores give other verdicts, so that no resumed file mixes them.
+_RULES = 2
 #: The verdict's part of the work where a copy is drawn as well: every frame of a video is
 #: decoded, drawn and encoded again for it.
 _JUDGED = 0.3
@@ -207,7 +209,7 @@ class DetectRun:
             verdict = self._verdict(item, lambda part: still(judged * part))
             if self._request.annotate is not None:
                 out = self._copies[item.path]
-                annotate(
+                unheard = annotate(
                     item.path,
                     verdict,
                     out,
@@ -216,6 +218,8 @@ class DetectRun:
                     lambda part: still(judged + (1 - judged) * part),
                 )
                 line["annotated"] = str(out)
+                if unheard:
+                    verdict = replace(verdict, damage=(*verdict.damage, unheard))
         except EngineRunError:
             raise  # it would be the same of every file that is left
         except ZooError as error:
@@ -240,6 +244,7 @@ def _run_name(info: EngineInfo, request: DetectRequest) -> str:
     """Twelve digits that differ where the verdicts may differ."""
     artefact = info.artefacts.get(request.engine.name)
     what = {
+        "rules": _RULES,
         "network": info.network,
         "weights": asdict(info.weights),
         "engine": artefact.sha256 if artefact else request.engine.name,

@@ -11,14 +11,17 @@ from runtime.verdicts import FaceVerdict, MediaVerdict
 #: Of the time between two looked-at frames: how much longer a face stands that no later
 #: one of them could have shown. Frame times are not exact.
 _SLACK = 1.2
+#: A person who was missing for more looked-at frames than these was not there meanwhile.
+_MISSED = 2
 
 
 class FacesInTime:
     """The faces of each frame of a video, looked at or not.
 
     Between two sightings of one person the box moves evenly from the one to the other and
-    the verdict is that of the nearer. Before the first and after the last one it stands
-    for half the time between two looked-at frames, at the end of all until the next.
+    the verdict is that of the nearer, unless the person was lost in between. Before the
+    first and after the last one it stands for half the time between two looked-at frames,
+    at the end of all until the next.
 
     Args:
         verdict: of the video.
@@ -45,6 +48,8 @@ class FacesInTime:
         after = faces[index] if index < len(faces) else None
         if before is None or after is None:
             return self._alone(before or after, time)
+        if _time(after) - _time(before) > _SLACK * (_MISSED + 1) * self._step:
+            return self._alone(before, time) or self._alone(after, time)
         share = (time - _time(before)) / max(_time(after) - _time(before), 1e-9)
         nearer = before if share < 0.5 else after
         if before.box is None or after.box is None:

@@ -23,6 +23,7 @@ from runtime.engine_info import (
 )
 from runtime.errors import EngineError, EngineRunError, MissingPackageError
 from runtime.files import Snapshot
+from runtime.inherited import never_free_in_children
 from runtime.score_checks import Scores, check_shapes
 from runtime.tensorrt_api import require_device
 from runtime.text import printable
@@ -202,6 +203,8 @@ def _open_session(
             _first_line(error).replace(content.name, path),
             "export it again: zoo export NAME",
         ) from None
+    # Also of a file that is refused next, whose session the garbage collector may find there.
+    never_free_in_children(session)
     # A provider that cannot load is left out with a line in the log.
     wanted = _PROVIDERS[provider][0]
     if wanted not in session.get_providers():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,14 +57,15 @@ class SharedCores:
         with self._changed:
             # Behind calls that wait for the workers nobody starts before them.
             here = not self._given and self._here < self._few
+            given: Future[Scores] | None = None
             if here:
                 self._here += 1
             else:
+                # Before the next one is counted, which could overtake this one otherwise.
+                given = self._workers.submit(self._run_given, frames)
                 self._given += 1
         try:
-            if here:
-                return self._alone(frames)
-            return self._workers.submit(self._run_given, frames).result()
+            return self._alone(frames) if given is None else given.result()
         finally:
             with self._changed:
                 if here:

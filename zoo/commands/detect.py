@@ -46,7 +46,7 @@ from zoo.commands.options import ENGINE, JSON, find_device, open_finder, runs_on
     "--annotate",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Copies with boxes and scores drawn.",
+    help="Copies with the verdicts drawn; a video keeps its sound.",
 )
 @click.option(
     "--resume",
@@ -70,7 +70,11 @@ def detect(
 ) -> None:
     """Judge the faces in images, videos, folders and globs.
 
-    Exit code 0 when all was judged (a picture without a face too), 2 when some could not be.
+    A video is "uncertain" where the 95 % interval of its mean P(fake) holds the engine's
+    threshold: other seconds of it might say otherwise. One face, or the faces of an image,
+    have no such interval; they are "fake" at the threshold or above, else "real".
+
+    Exit code 0 when all was judged (uncertain, or no face, too), 2 when some could not be.
     """
     from runtime.video import Sampling
     from zoo.detect_printing import print_run

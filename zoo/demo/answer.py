@@ -14,7 +14,7 @@ from runtime.frames import load_image
 from runtime.judge import Judge
 from runtime.verdicts import MediaVerdict
 from runtime.video import Sampling, Video
-from zoo.annotate import draw_faces
+from zoo.drawing import draw_faces
 from zoo.explain.face import cut_again, most_suspicious
 from zoo.explain.heat_map import HeatMap, explain
 from zoo.explain.picture import draw_heat_map

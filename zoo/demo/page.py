@@ -186,8 +186,11 @@ def error_html(error: ZooError, path: Path) -> str:
 def _headline(verdict: MediaVerdict, threshold: float) -> str:
     if verdict.highest is None or verdict.overall is None:
         return "No face was found"
-    label = "FAKE" if verdict.highest >= threshold else "REAL"
-    return f"{label}: P(fake) {verdict.highest:.3f}"
+    label: str = "fake" if verdict.highest >= threshold else "real"
+    if verdict.kind == "video":
+        people = [track.verdict for track in verdict.tracks]
+        label = max(people, key=lambda v: v.mean, default=verdict.overall).label
+    return f"{label.upper()}: P(fake) {verdict.highest:.3f}"
 
 
 def _basis(verdict: MediaVerdict) -> str:
