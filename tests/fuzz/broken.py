@@ -90,7 +90,7 @@ def _says_nothing(path: Path) -> None:
 
 
 def _says_too_much(path: Path) -> None:
-    raise ZooError("x" * 100_000)
+    os.write(2, b"x" * 100_000)
 
 
 def _refuses_all(path: Path) -> None:

@@ -150,6 +150,8 @@ def _read(reader: Reader, path: Path) -> dict[str, Any]:
     log = _log()
     if any(not character.isprintable() and character not in "\n\t" for character in log):
         found.setdefault("finding", "unprintable: characters that a terminal obeys are shown")
+    if len(log) > 20_000:
+        found.setdefault("finding", f"long words: {len(log):,} characters are shown")
     if "Traceback (most recent call last)" in log:
         found.setdefault("finding", f"traceback: in a thread: {log.strip().splitlines()[-1]}")
     return found
@@ -168,8 +170,6 @@ def _shown(error: Any, path: Path) -> dict[str, Any]:
         shown["finding"] = f"unsafe advice: {unsafe.group()}"
     elif not error.what.strip():
         shown["finding"] = f"no words: {type(error).__name__}"
-    elif len(text) > 20_000:
-        shown["finding"] = f"long words: {type(error).__name__} of {len(text):,} characters"
     return shown
 
 

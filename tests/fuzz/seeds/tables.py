@@ -202,6 +202,8 @@ TARS = good(tar_gnu, tar_pax, tar_gz) + hostile(
     tar_sparse, tar_bomb, tar_cut_gz, tar_long_names, tar_many_members, tar_pipe, tar_link,
     tar_escapes,
 )  # fmt: skip
+#: The same code opens them; what is done with names and labels is another's.
+LABELLED_TARS = (*TARS[:3], *hostile(tar_cut_gz, tar_long_names, tar_link, tar_escapes))
 DOWNLOADS = good(download) + hostile(download_bomb)
 _ODD_CSV = hostile(csv_long_field, csv_extra_fields)
 GOLDENS = good(csv_goldens) + _ODD_CSV
