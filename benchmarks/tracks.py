@@ -23,6 +23,7 @@ from benchmarks.result import write_files
 from runtime.errors import ZooError
 from runtime.faces import Face, FaceFinder, Selection, select
 from runtime.faces.face import overlap
+from runtime.terminal import tell
 from runtime.video import Sampling, Tracker, Video
 
 if TYPE_CHECKING:
@@ -122,11 +123,11 @@ def main() -> int:
     data: dict[str, Any] = {"machine": describe_machine(), "every": EVERY, "clips": {}}
     for name in PEOPLE:
         data["clips"][name] = measure(_VIDEOS / name, finder)
-        print(f"{name}: {json.dumps(data['clips'][name])}")
+        tell(f"{name}: {json.dumps(data['clips'][name])}")
     missed = check(data)
     write_files(RESULTS, "tracks", {".json": json.dumps(data, indent=1) + "\n"})
     for bar in missed:
-        print(f"missed: {bar}")
+        tell(f"missed: {bar}")
     return 1 if missed else 0
 
 

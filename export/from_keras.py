@@ -14,7 +14,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from export.exporting import OPSET, quiet
-from runtime.errors import MissingPackageError
+from runtime.errors import ExportError, MissingPackageError, ZooError
+from runtime.text import printable
 from zoo.originals import Original
 
 if TYPE_CHECKING:
@@ -25,7 +26,27 @@ _PASSES = ("optimize_transpose", "fold_constants", "merge_duplication", "remove_
 
 
 def keras_to_onnx(original: Original) -> onnx.ModelProto:
-    """See `export.convert.to_plain_onnx`."""
+    """See `export.convert.to_plain_onnx`.
+
+    Raises:
+        ExportError: a network of the user's own has something that tf2onnx does not know.
+    """
+    try:
+        return _converted(original)
+    except ZooError:
+        raise
+    except Exception as error:
+        if original.weights.name != "custom":
+            raise  # a bug of ours
+        why = str(error).strip().splitlines() or [type(error).__name__]
+        raise ExportError(
+            f"the network in {printable(original.weights.file or '')} cannot be converted to ONNX",
+            printable(why[0])[:300],
+            "leave out of it what prepares images (Resizing, CenterCrop) and save it again",
+        ) from error
+
+
+def _converted(original: Original) -> onnx.ModelProto:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         import tensorflow as tf

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from zoo.originals.first_look import refuse_at_first_look
 from zoo.originals.original import choose_weights
+from zoo.recipe import Recipe, resolve
 
 if TYPE_CHECKING:
     from export.pipeline import ExportRequest
@@ -46,8 +47,11 @@ def steps_of(request: ExportRequest) -> list[Step]:
     return [*steps, Step(CERTIFY)]
 
 
-def refuse_what_can_be_told(request: ExportRequest) -> None:
-    """Refuse an export that would fail, as far as no framework and no download is needed.
+def look_ahead(request: ExportRequest) -> Recipe:
+    """What an export would assume, as far as no framework and no download is needed to tell.
+
+    Returns:
+        The recipe before the file was read, which may say more of its own network.
 
     Raises:
         ZooError: as the export would.
@@ -55,8 +59,11 @@ def refuse_what_can_be_told(request: ExportRequest) -> None:
     card, said = request.card, request.said
     named = card.find_weights(request.weights) if request.weights else card.default_weights
     if named is not None and request.like is None and not said.flags:
-        return  # published weights: checked by their hash when they are fetched
+        # Published weights: checked by their hash when they are fetched.
+        by = f"weights {named.name} of the card"
+        return resolve(card, published=named, published_by=by, trained=False)
     choice = choose_weights(card, request.weights, seed=request.seed, like=request.like, said=said)
     if choice.file is not None:
         with choice.file as file:
             refuse_at_first_look(card, file)
+    return choice.unread(card)

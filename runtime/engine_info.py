@@ -78,6 +78,8 @@ class WeightsInfo:
         like: name of the published weights whose way of training was taken for these.
         source: where they were published.
         licence: SPDX identifier or ``none stated``.
+        own_network: whether the file carries a network that is not quite the card's, and
+            that is inside then.
     """
 
     name: str
@@ -88,6 +90,7 @@ class WeightsInfo:
     like: str | None = None
     source: str = ""
     licence: str = ""
+    own_network: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
 from export.certificate import (
     FP16_BAR,
     FP32_BAR,
+    ORIGINAL,
     Certificate,
     check_batches,
     compare,
+    joint_of,
 )
 from zoo.originals import Scores
 
@@ -209,3 +214,23 @@ def test_what_was_not_checked_is_written_down_as_that():
     data = certificate().to_dict()
     assert data["unchecked"] == {"meso4.plan": "no GPU"}
     assert all(c["engine"] != "meso4.plan" for c in data["comparisons"])
+
+
+def test_what_was_compared_is_a_field_and_told_from_names_where_it_is_not() -> None:
+    """Results that were committed before have the names alone."""
+    found = compare(
+        REFERENCE, REFERENCE, FP32_BAR, names=("a.onnx", "b"), kind="plan", to_original=False
+    )
+    written = json.loads(json.dumps(asdict(found)))
+    assert joint_of(written) == ("plan", False)
+    original = f"net {ORIGINAL}"
+    for engine, kind in (
+        ("net.onnx", "fp32"),
+        ("net.onnx by cuda", "fp32"),
+        ("net.fp16.onnx", "fp16"),
+        ("net.fp16.onnx by cuda", "fp16"),
+        ("net.fp16.onnx rounded", "fp16 rounded"),
+        ("net.plan", "plan"),
+    ):
+        assert joint_of({"reference": original, "engine": engine}) == (kind, True)
+        assert joint_of({"reference": "net.onnx", "engine": engine}) == (kind, False)

@@ -269,7 +269,7 @@ def test_a_truncated_file_is_named(tmp_path):
     ("content", "looks_like"),
     [
         (b"not weights at all\n", "a text file"),
-        (b"", "an empty file"),
+        (b"", "it has 0 bytes"),
         (b"<!DOCTYPE html><html>404</html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a Git LFS pointer"),
         (b"\xff\xd8\xff\xe0" + bytes(600), "an image"),
@@ -321,7 +321,7 @@ def test_a_pickle_that_runs_code_is_named_and_not_run(tmp_path):
 
 
 def test_code_in_a_keras_file_is_not_run(tmp_path):
-    """A Lambda layer is a function in the file; its arrays are read, and nothing else."""
+    """A Lambda layer is a function in the file, which nobody here can judge."""
     keras = import_keras()
     mark, path = tmp_path / "it_ran", tmp_path / "lambda.keras"
     place = str(mark)
@@ -329,7 +329,7 @@ def test_code_in_a_keras_file_is_not_run(tmp_path):
     plain = build_meso4(256, 256)
     keras.Model(plain.input, trap(plain.output)).save(path)
     mark.unlink()  # it ran when the model was built
-    load_original(find_card("meso4"), str(path))
+    assert "Lambda is a function in the file" in refused(path).why
     assert not mark.exists()
     keras.saving.load_model(path, safe_mode=False)  # run on purpose: it is no dud
     assert mark.exists()
@@ -357,3 +357,20 @@ def test_a_file_of_bare_weights_is_like_those_it_was_trained_as(tmp_path):
     plain = load_original(card, str(path))
     assert plain.weights.like is None
     assert np.abs(plain.own_scores(values)[0] - due).max() > 1e-3
+
+
+def test_a_size_that_does_not_fit_the_dense_layer_is_named(tmp_path):
+    """Behind a Flatten each size of frames gives another number of features."""
+    path = tmp_path / "mine.weights.h5"
+    build_meso4(256, 256).save_weights(path)
+    card = find_card("meso4")
+    with pytest.raises(WeightsError, match="not of frames of 128 x 128") as caught:
+        load_original(card, str(path), said=Said(size=(128, 128)))
+    assert "takes 1,024 numbers; frames of that size give 256" in caught.value.why
+    said = Said(size=(250, 256), says="fake", scale=1 / 127.5, mean=(1.0,) * 3)
+    original = load_original(card, str(path), said=said)
+    assert original.preprocessing.height == 250
+    assert original.head.says == "fake"
+    frames = seeded_frames(3, 250, 256, 1)
+    due = original.module.predict_on_batch((frames / 127.5 - 1).astype(np.float32))[:, 0]
+    np.testing.assert_allclose(original.scores(frames).fake, due, atol=1e-6)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -136,6 +137,7 @@ def test_what_is_changed_in_a_whole_file_is_exported_and_named(change, tmp_path)
         f"the user's file; exported as it is; differs from Meso4: {said}; its own input size is"
         f" {side} x {side} (Meso4: 256 x 256)"
     )
+    assert original.weights.own_network
     theirs = keras.saving.load_model(path, compile=False)
     due = 1 - theirs.predict_on_batch(frames.astype(np.float32) / np.float32(255))[:, 0]
     assert due.std() > 0.01, "a constant output would prove nothing"
@@ -229,3 +231,66 @@ def test_a_network_inside_the_network_is_taken_apart(tmp_path):
         original = exported(tmp_path / name)
         assert "differs" not in original.weights.source
         assert not any(hasattr(layer, "layers") for layer in original.module.layers)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ({}, ""),
+        ({"pool": layers.AveragePooling2D}, "4 average_pooling2d (Meso4: none)"),
+        ({"norm_first": True}, "an activation behind a normalisation (Meso4: before it)"),
+    ],
+    ids=["none", "average pooling", "normalisation first"],
+)
+def test_arrays_alone_may_tell_by_their_names_that_they_are_of_another_network(
+    what, said, tmp_path
+):
+    """Keras 2's layout lists all layers, by their classes' names."""
+    path = tmp_path / "theirs.h5"
+    meso4(**what, side=256).save(path)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["model_config"]
+    if not said:
+        load_original(CARD, str(path))
+        return
+    with pytest.raises(WeightsError, match="of another network than Meso4") as caught:
+        load_original(CARD, str(path))
+    assert said in caught.value.why
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("network", "name", "said"),
+    [
+        ("meso4", "users/yiercodee_sequential.h5", "dense layers: ReLU (Meso4: LeakyReLU"),
+        ("meso4", "users/sambitb_functional.h5", "normalisation then activation then pooling"),
+        ("mesoinception4", "users/nviable_MesoInception-f2f.best_2.h5", ""),
+        ("meso4", "model1_18epochs_valacc0.9252.hdf5", ""),
+    ],
+)
+def test_files_that_people_published_are_exported_as_keras_reads_them(
+    network, name, said, weights_dir
+):
+    path = weights_dir / name
+    original = load_original(find_card(network), str(path))
+    assert said in original.weights.source
+    assert ("differs from" in original.weights.source) == bool(said)
+    frames = seeded_frames(4, 256, 256, 3)
+    theirs = keras.saving.load_model(path, compile=False)
+    due = 1 - theirs.predict_on_batch(original.normalise(frames))[:, 0]
+    np.testing.assert_allclose(original.scores(frames).fake, due, atol=1e-6)
+    np.testing.assert_allclose(engine_of(original)(frames), due, atol=1e-5)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("umit_custom_layers.keras", ("SEBlock", "SelfAttention", "2 inputs", "[30, 105]")),
+        ("daksh_sequence.keras", ("LSTM", "2 inputs", "[20, 2048]")),
+    ],
+)
+def test_files_that_people_published_are_refused_by_name(name, said, weights_dir):
+    with pytest.raises(WeightsError) as caught:
+        load_original(CARD, str(weights_dir / "users" / name))
+    assert all(word in caught.value.why for word in said)

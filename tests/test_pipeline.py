@@ -28,6 +28,7 @@ from runtime.errors import EngineError, ExportError
 from runtime.faces import FaceCrop
 from zoo.catalog import find_card
 from zoo.noise import seeded_frames
+from zoo.recipe import resolve
 
 RTX = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
 ROOT = Path(__file__).resolve().parents[1]
@@ -317,8 +318,10 @@ def test_the_sidecar_says_how_the_cards_faces_are_cut(tmp_path):
     assert EngineInfo.from_json(text, "sidecar").face_crop == crop
     box = FaceCrop(align=False, margin=0.0, square=False)
     facenet = find_card("inception_resnet_v1")
-    assert {facenet.face_crop_of(name) for name in ("torchfakes", "mine.pth")} == {box}
-    assert find_card("meso4").face_crop_of("df") == FaceCrop()
+    torchfakes = facenet.find_weights("torchfakes")
+    assert resolve(facenet, published=torchfakes).face_crop == box
+    assert resolve(facenet, file="mine.pth").face_crop == box
+    assert resolve(find_card("meso4")).face_crop == FaceCrop()
 
 
 @pytest.mark.weights

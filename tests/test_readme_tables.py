@@ -134,6 +134,9 @@ def test_the_table_of_networks_tells_the_certificate_of_each(results: Path) -> N
             joint("vgg16 in its own framework", "vgg16.fp16.onnx", 7e-3),
             joint("vgg16.onnx", "vgg16.fp16.onnx", 0.5),
             joint("vgg16 in its own framework", "vgg16.fp16.onnx rounded", 8.04e-3),
+            joint("vgg16 in its own framework", "vgg16.plan", 9.9e-3),
+            # As it is written since: the kind is a field, whatever the names are.
+            {**joint("a file", "a plan", 9.8e-3), "kind": "plan", "to_original": True},
         ],
     }
     one = {"network": "vgg16", "weights": "random", "certificate": certificate}

@@ -189,3 +189,54 @@ def test_what_lightning_says_of_its_network_is_named(tmp_path: Path) -> None:
     assert (
         "'hyper_parameters' of the file, not used: arch=resnet\\x1b[31m, image_size=224" in source
     )
+
+
+# Files that people have.
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("network", ["meso4", "resnet18"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("shashwat_meso4_lightning.ckpt", "32 parameters of an unknown network"),
+        ("honggu_best.pkl", "another network than Afchar's"),
+        ("MiniFASNetV2.pth", "334 parameters of an unknown network"),
+    ],
+)
+def test_other_networks_are_named_before_anything_is_asked_of_them(
+    network: str, name: str, said: str, weights_dir: Path
+) -> None:
+    with pytest.raises(WeightsError) as refused:
+        load_original(find_card(network), str(weights_dir / "users" / name))
+    assert said in refused.value.why
+    assert "--says" not in str(refused.value)
+    assert "--fake-index" not in str(refused.value)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("network", ["meso4", "resnet18", "inception_resnet_v1"])
+def test_a_pickled_module_is_refused_with_the_way_to_save_one(
+    network: str, weights_dir: Path
+) -> None:
+    path = weights_dir / "users" / "honggu_Meso4_deepfake.pkl"
+    with pytest.raises(WeightsError, match="a program, not only weights") as refused:
+        load_original(find_card(network), str(path))
+    assert "torch.save(model.state_dict()" in refused.value.todo
+
+
+def test_a_resnet18_of_one_output_behind_a_wrapper_says_what_torchvision_says(
+    tmp_path: Path,
+) -> None:
+    torchvision = pytest.importorskip("torchvision")
+    model = torchvision.models.resnet18(num_classes=1).eval()
+    names = renamed(model.state_dict(), "encoder.", "classifier.2")
+    save(tmp_path / "a.pth", names)
+    said = Said(says="real", size=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3)
+    original = load_original(find_card("resnet18"), str(tmp_path / "a.pth"), said=said)
+    frames = seeded_frames(4, 64, 64, 2)
+    values = ((frames / 255 - 0.5) / 0.5).astype(np.float32).transpose(0, 3, 1, 2).copy()
+    with torch.inference_mode():
+        due = -model(torch.from_numpy(values)).numpy()[:, 0]
+    assert due.std() > 1e-3
+    np.testing.assert_allclose(original.scores(frames).logit, due, atol=1e-5)

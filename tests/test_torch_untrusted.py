@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 
 from runtime.errors import WeightsError  # noqa: E402
 from runtime.files import snapshot  # noqa: E402
-from weights import pickles  # noqa: E402
+from weights import pickled  # noqa: E402
 from zoo.originals.torch_checkpoint import read_checkpoint  # noqa: E402
 
 #: Address space that a test may take beyond what is taken when it begins.
@@ -190,13 +190,16 @@ def test_calls_that_make_arrays_of_any_size_are_not_made(tmp_path: Path, call: b
         b"}(" + b"".join(number(i * (2**61 - 1)) + b"N" for i in range(3_000)) + b"u.",
         # A list of many, copied as often.
         b"]q\0(" + b"K\1" * 999 + b"e0" + (imported("builtins", "set") + b"h\0\x85R0") * 99 + b"N.",
+        # Attributes of many, set as often.
+        b"}q\0(" + b"".join(text(f"{i}") + b"N" for i in range(999)) + b"u"
+        + imported("collections", "OrderedDict") + b")R" + b"h\0b" * 99 + b".",
     ],
-    ids=["memo", "text", "colliding keys", "copies"],
+    ids=["memo", "text", "colliding keys", "copies", "attributes"],
 )  # fmt: skip
 def test_a_pickle_of_endless_work_ends(
     tmp_path: Path, program: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pickles, "MOST_STEPS", 30_000)  # of the same bombs, smaller
+    monkeypatch.setattr(pickled, "MOST_STEPS", 30_000)  # of the same bombs, smaller
     assert "more than 30,000 steps" in refused(archive(tmp_path / "a.pth", b"\x80\x02" + program))
 
 
@@ -249,6 +252,20 @@ def test_a_name_that_the_reader_does_not_know_brings_no_advice(tmp_path: Path) -
     said = refused(save(tmp_path / "a.pth", {"a": torch.zeros(1), "b": Unknown()}))
     assert "torch.utils._pytree.tree_flatten" in said
     assert "model.state_dict()" in said
+
+
+def test_torchs_own_advice_is_not_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: Any, **__: Any) -> None:
+        raise pickle.UnpicklingError(
+            "Weights only load failed. Re-running `torch.load` with `weights_only` set to `False`"
+            " will likely succeed. Do it only if you got the file from a trusted source."
+        )
+
+    path = save(tmp_path / "a.pth", {"a.weight": torch.zeros(1)})
+    monkeypatch.setattr(torch, "load", load)
+    assert "torch does not read it" in refused(path)
 
 
 def test_cut_safetensors_and_headers_beyond_reason(tmp_path: Path) -> None:

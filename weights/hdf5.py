@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,8 +31,10 @@ ZIP_MAGIC = b"PK\x03\x04"
 #: Members of a ``.keras`` archive.
 CONFIG_MEMBER, WEIGHTS_MEMBER = "config.json", "model.weights.h5"
 
-#: For small files, and how much a second is to be read beyond: a busy machine's pace.
+#: Wall clock for small files, and bytes a second beyond: a busy machine's pace.
 _SECONDS, _PACE = 8.0, 10 << 20
+#: Of a core's own time: what hangs is ended sooner than what waits for its turn.
+_CPU_SECONDS, _CPU_PACE = 2, 50 << 20
 #: Beyond three times what a file has: its bytes, its arrays, and room to copy one.
 _SPARE_MEMORY = 512 << 20
 #: Real weights shrink by a tenth, pruned ones to a tenth.
@@ -107,7 +110,7 @@ def read(file: IO[bytes], *, arrays: bool) -> tuple[Any, dict[str, NDArray[Any]]
         import h5py
     except ImportError:
         return {"missing": True}, {}
-    with _no_more_files():
+    with _limits(file.seek(0, io.SEEK_END)):
         return _read(h5py, file, arrays)
 
 
@@ -314,14 +317,18 @@ def _member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _no_more_files() -> Iterator[None]:
-    """Meanwhile nothing that HDF5 refers to could be opened, checked or not."""
+def _limits(size: int) -> Iterator[None]:
+    """Meanwhile nothing that HDF5 refers to could be opened, and a loop without end ends."""
     import resource
 
     codecs.lookup("cp437")  # zipfile's, which Python would look for on disk
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    files, hard_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    cpu, hard_cpu = resource.getrlimit(resource.RLIMIT_CPU)
+    most = int(time.process_time()) + 1 + _CPU_SECONDS + size // _CPU_PACE
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard_files))
+    resource.setrlimit(resource.RLIMIT_CPU, (most, hard_cpu))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard_files))
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu, hard_cpu))

@@ -14,46 +14,30 @@ from __future__ import annotations
 import math
 import pickletools
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import IO, Any
+
+from weights.pickled import MOST_STEPS as MOST_STEPS
+from weights.pickled import (
+    Call,
+    Global,
+    key_steps,
+    length,
+    name_of,
+    rebuilt,
+    tuples,
+)
+from weights.pickled import Pickled as Pickled
+from weights.pickled import tensors as tensors
 
 #: First of the pickles in a file of ``torch.save`` before version 1.6.
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 #: A file of that kind is five pickles in a row, then the numbers.
 _MOST_PICKLES = 5
-#: Opcodes, and items that are handed on. A large network's checkpoint with its optimiser's
-#: state has some 100,000.
-MOST_STEPS = 300_000
-#: In steps: numbers and tuples, unlike texts, can be chosen to collide in a hash table.
-_KEY_STEPS = 100
 #: Offset, sizes and strides of a tensor; torch has at most 64 axes.
 _MOST_NUMBERS = 1 + 2 * 64
 #: Bytes that are read; what a few in an archive unpack to may have no end.
 _MOST_BYTES = 64 << 20
 
-#: What a checkpoint of tensors, options and metrics names. All of it builds data, and
-#: loaders that run nothing accept it; any other name is code.
-_DATA = re.compile(
-    r"""collections\.(OrderedDict|Counter|defaultdict)
-    |builtins\.(set|frozenset|bytearray|complex|int|float|dict|list)
-    |__builtin__\.(set|frozenset|bytearray|complex)
-    |_codecs\.encode
-    |argparse\.Namespace
-    |torch\.(cuda\.)?(sparse\.)?[A-Z]\w*(Storage|Tensor)
-    |torch\.(b?float|u?int|complex|q?u?int|bits)\d\w*
-    |torch\.(bool|Size|Tensor|device)
-    |torch\.nn\.parameter\.Parameter
-    |torch\.storage\.(Untyped|Typed)Storage
-    |torch\.serialization\._get_layout
-    |torch\._tensor\._rebuild_from_type_v2
-    |torch\._utils\._rebuild_(tensor(_v[23])?|parameter(_with_state)?|(q|sparse_)tensor)
-    |torch\._utils\._rebuild_meta_tensor_no_storage
-    |numpy\.(ndarray|dtype)
-    |numpy\.dtypes\.\w+DType
-    |numpy\.(_core|core)\.multiarray\.(scalar|_reconstruct)""",
-    re.VERBOSE,
-)
 _MARK = object()
 #: What makes, of a number alone, an array of that size.
 _SIZED = re.compile(
@@ -63,7 +47,6 @@ _CONTAINERS = re.compile(
     r"collections\.(OrderedDict|Counter|defaultdict)|torch\.Size"
     r"|(builtins|__builtin__)\.(set|frozenset)"
 )
-_REBUILT = re.compile(r"torch\._utils\._rebuild_(tensor(_v[23])?|parameter(_with_state)?)")
 #: Bytes of a number by the first letters of its storage's name; others have one.
 _BYTES = {
     **dict.fromkeys(("Double", "Long", "ComplexFloat"), 8),
@@ -71,86 +54,6 @@ _BYTES = {
     **dict.fromkeys(("Half", "BFloat16", "Short"), 2),
     "ComplexDouble": 16,
 }
-
-
-@dataclass(eq=False)
-class Global:
-    """An import, not made.
-
-    Attributes:
-        name: module and attribute, joined by a dot.
-    """
-
-    name: str
-
-
-@dataclass(eq=False)
-class Call:
-    """A call, not made, and what is done to its result."""
-
-    function: Any
-    arguments: Any = ()
-    items: dict[Any, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Pickled:
-    """What a file of pickles holds.
-
-    Attributes:
-        values: of each whole pickle: containers, numbers, texts, and placeholders.
-        imports: every name that it would import, in order, without repetition.
-        texts: every text in it.
-        whole: whether the first pickle (or, of torch's old format, all five) ended.
-        steps: that were taken.
-        flaw: the first thing in it that would take memory or time without bound; empty
-            where there is none.
-        flawed: what that would have made.
-        storages: bytes of each storage that it speaks of.
-    """
-
-    values: list[Any] = field(default_factory=list)
-    imports: dict[str, None] = field(default_factory=dict)
-    texts: list[str] = field(default_factory=list)
-    whole: bool = True
-    steps: int = 0
-    flaw: str = ""
-    flawed: Any = None
-    storages: dict[Any, int] = field(default_factory=dict)
-
-    def spend(self, steps: int) -> None:
-        """Count steps.
-
-        Raises:
-            _TooLongError: there were too many.
-        """
-        self.steps += steps
-        if self.steps > MOST_STEPS:
-            self.mark(f"its pickle has more than {MOST_STEPS:,} steps, which no checkpoint has")
-            raise _TooLongError
-
-    def mark(self, flaw: str, what: Any = None) -> None:
-        """Note a flaw, the first one alone."""
-        if not self.flaw:
-            self.flaw, self.flawed = flaw, what
-
-    @property
-    def flawed_name(self) -> str:
-        """Under which name in a container the flawed thing is, if under one."""
-        for items in _containers(self.values):
-            for key, value in items.items() if isinstance(items, dict) else ():
-                if value is self.flawed and value is not None:
-                    return str(key)
-        return ""
-
-    @property
-    def code(self) -> tuple[str, ...]:
-        """Imports that are not data."""
-        return tuple(name for name in self.imports if not _DATA.fullmatch(name))
-
-
-class _TooLongError(Exception):
-    """A pickle has too many steps."""
 
 
 def follow(stream: IO[bytes]) -> Pickled:
@@ -166,61 +69,6 @@ def follow(stream: IO[bytes]) -> Pickled:
         if found.values[0] != TORCH_MAGIC:
             break  # behind a plain pickle anything may come
     return found
-
-
-def tensors(value: Any) -> dict[str, tuple[int, ...]]:
-    """Name and shape of the tensors in the container that holds most of them."""
-    return max(_mappings(value), key=len, default={})
-
-
-def _mappings(value: Any) -> Iterator[dict[str, tuple[int, ...]]]:
-    for items in _containers(value):
-        if isinstance(items, dict):
-            shapes = {k: _shape(v) for k, v in items.items() if isinstance(k, str)}
-            yield {k: shape for k, shape in shapes.items() if shape is not None}
-
-
-def _containers(value: Any) -> Iterator[Any]:
-    """Every dict, list and tuple in a value, each once."""
-    seen: set[int] = set()
-    queue = [value]
-    while queue:
-        container = queue.pop()
-        if id(container) in seen:
-            continue
-        seen.add(id(container))
-        items = container.items if isinstance(container, Call) else container
-        if isinstance(items, (dict, list, tuple)):
-            yield items
-            queue += items.values() if isinstance(items, dict) else items
-
-
-def _shape(value: Any) -> tuple[int, ...] | None:
-    """Of a tensor that would be rebuilt; ``None`` for anything else."""
-    while (rebuilt := _rebuilt(value)) is not None:
-        function, arguments = rebuilt
-        if function.startswith("torch._utils._rebuild_parameter"):
-            value = arguments[0] if arguments else None
-        else:
-            shape = arguments[2] if len(arguments) > 2 else None
-            whole = isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)
-            return shape if whole else None
-    return None
-
-
-def _rebuilt(value: Any) -> tuple[str, tuple[Any, ...]] | None:
-    """The function of `_REBUILT` that a call is of, and its arguments."""
-    if not isinstance(value, Call):
-        return None
-    function, arguments = value.function, value.arguments
-    if isinstance(function, Global) and function.name == "torch._tensor._rebuild_from_type_v2":
-        # Of a tensor with attributes: the function and its arguments are arguments.
-        if not isinstance(arguments, tuple) or len(arguments) < 3:
-            return None
-        function, _, arguments = arguments[:3]
-    if not isinstance(function, Global) or not isinstance(arguments, tuple):
-        return None
-    return (function.name, arguments) if _REBUILT.fullmatch(function.name) else None
 
 
 class _Limited:
@@ -301,8 +149,8 @@ class _Follower:
                 self._set(stack[-1], pairs)
             case "BUILD":
                 state = stack.pop()
-                self.found.spend(_length(state))
-                if isinstance(stack[-1], Call) and "ensor" in _name(stack[-1]):
+                self.found.spend(length(state))
+                if isinstance(stack[-1], Call) and "ensor" in name_of(stack[-1]):
                     self.found.mark("a tensor's storage would be exchanged", stack[-1])
             case "MEMOIZE":
                 self.memo[len(self.memo)] = stack[-1]
@@ -349,24 +197,24 @@ class _Follower:
     def _call(self, function: Any, arguments: Any) -> Call:
         """A call, not made: noted where making it would take what it likes."""
         made, found = Call(function, arguments), self.found
-        name = _name(made)
+        name = name_of(made)
         given = arguments if isinstance(arguments, tuple) else ()
         for one in given:
-            found.spend(_length(one))
+            found.spend(length(one))
         if _SIZED.fullmatch(name):
             found.mark(f"{name} would make an array of any size", made)
         elif _CONTAINERS.fullmatch(name):
             for one in given:
                 items = one.items if isinstance(one, Call) else one
-                found.spend(sum(map(_key_steps, items)) if isinstance(items, (list, dict)) else 0)
-                if isinstance(one, Call) and not _CONTAINERS.fullmatch(_name(one)):
-                    found.mark(f"{name} would be made of {_name(one)}", made)
+                found.spend(sum(map(key_steps, items)) if isinstance(items, (list, dict)) else 0)
+                if isinstance(one, Call) and not _CONTAINERS.fullmatch(name_of(one)):
+                    found.mark(f"{name} would be made of {name_of(one)}", made)
         elif name.endswith(".bytearray") and given and not isinstance(given[0], (str, bytes)):
             found.mark(f"{name} would make an array of any size", made)
-        elif name == "torch._tensor._rebuild_from_type_v2" and _rebuilt(made) is None:
+        elif name == "torch._tensor._rebuild_from_type_v2" and rebuilt(made) is None:
             found.mark("a tensor would be rebuilt in an unknown way", made)
-        elif (rebuilt := _rebuilt(made)) is not None:
-            self._check_tensor(made, *rebuilt)
+        elif (parts := rebuilt(made)) is not None:
+            self._check_tensor(made, *parts)
         return made
 
     def _check_tensor(self, made: Call, function: str, arguments: tuple[Any, ...]) -> None:
@@ -374,7 +222,7 @@ class _Follower:
         if "_parameter" in function:
             return
         storage, offset, shape, strides = (*arguments, *[None] * 4)[:4]
-        numbers = (offset, *shape, *strides) if _tuples(shape, strides) else (None,)
+        numbers = (offset, *shape, *strides) if tuples(shape, strides) else (None,)
         many = len(numbers) > _MOST_NUMBERS
         if many or not all(isinstance(n, int) and 0 <= n < 1 << 63 for n in numbers):
             self.found.mark("a tensor has no shape", made)
@@ -409,26 +257,8 @@ class _Follower:
             self.stack[-1].extend(values)
 
     def _set(self, target: Any, pairs: list[Any]) -> None:
-        self.found.spend(sum(map(_key_steps, pairs[::2])))
+        self.found.spend(sum(map(key_steps, pairs[::2])))
         items = target.items if isinstance(target, Call) else target
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             if isinstance(items, dict) and isinstance(key, (str, int, float)):
                 items[key] = value
-
-
-def _name(call: Call) -> str:
-    return call.function.name if isinstance(call.function, Global) else ""
-
-
-def _tuples(*values: Any) -> bool:
-    return all(isinstance(value, tuple) for value in values)
-
-
-def _length(value: Any) -> int:
-    items = value.items if isinstance(value, Call) else value
-    return len(items) if isinstance(items, (str, bytes, bytearray, list, tuple, dict)) else 0
-
-
-def _key_steps(key: Any) -> int:
-    plain = isinstance(key, (str, bytes)) or (isinstance(key, int) and abs(key) < 2**32)
-    return 1 if plain else _KEY_STEPS

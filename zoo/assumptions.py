@@ -33,15 +33,24 @@ _LINES = {
 }
 
 
-def assumptions(recipe: Recipe) -> list[Assumption]:
-    """A recipe in four lines, with the source of each."""
+def assumptions(recipe: Recipe, unread: str = "") -> list[Assumption]:
+    """A recipe in four lines, with the source of each.
+
+    Args:
+        recipe: all of it known.
+        unread: of a file that was not read yet, and may say more, what was said by flags.
+    """
     words = {
         "output": _output(recipe.head),
         "frame": frame_in_words(recipe.preprocessing),
         "pixels": pixels_in_words(recipe.normalisation),
         "faces": _faces(recipe.face_crop),
     }
-    return [Assumption(what, words[what], _by(recipe, parts)) for what, parts in _LINES.items()]
+    by = {what: _by(recipe, parts) for what, parts in _LINES.items()}
+    if unread:
+        words["output"], by["output"] = "as the file has it", f"the file; {unread}"
+        by["frame"] += "; the file may know better"
+    return [Assumption(what, words[what], by[what]) for what in _LINES]
 
 
 def _by(recipe: Recipe, parts: tuple[str, ...]) -> str:
@@ -74,8 +83,12 @@ def pixels_in_words(norm: Normalisation) -> str:
     """The formula, and the range that 0..255 becomes."""
     least, most = norm.range
     scaled = "x" if norm.scale == 1 else f"x / {1 / norm.scale:.6g}"
-    if any(norm.mean) or norm.std != (1.0, 1.0, 1.0):
-        scaled = f"({scaled} - {_three(norm.mean)}) / {_three(norm.std)}"
+    divided = norm.std != (1.0, 1.0, 1.0)
+    if any(norm.mean):
+        scaled = f"{scaled} - {_three(norm.mean)}"
+        scaled = f"({scaled})" if divided else scaled
+    if divided:
+        scaled += f" / {_three(norm.std)}"
     return f"{scaled}: {least:.4g} to {most:.4g}"
 
 

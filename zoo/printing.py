@@ -16,6 +16,7 @@ from runtime.errors import ImageError, ZooError
 from runtime.terminal import literal, make_console, tell
 from zoo.assumptions import assumptions, frame_in_words, pixels_in_words
 from zoo.catalog import find_card
+from zoo.originals.original import RANDOM
 from zoo.recipe import recipe_of_engine
 
 if TYPE_CHECKING:
@@ -159,14 +160,20 @@ def print_card(card: ModelCard, as_json: bool) -> None:
 
 def print_plan_of_export(request: ExportRequest, as_json: bool) -> None:
     """``zoo export --dry-run``."""
-    from export.steps import refuse_what_can_be_told, steps_of
+    from export.steps import look_ahead, steps_of
 
-    refuse_what_can_be_told(request)
+    recipe = look_ahead(request)
+    own = request.card.find_weights(request.weights or "") or request.weights in (None, RANDOM)
+    meant = {"--says", "--fake-index"} & set(request.said.flags)
+    unread = "" if own else " ".join(meant) or "no flag"
     steps = [str(step) for step in steps_of(request)]
     files = [str(request.out / name) for name in request.files]
     if as_json:
-        print_json({"steps": steps, "files": files})
+        assumed = [line._asdict() for line in assumptions(recipe, unread)]
+        print_json({"steps": steps, "files": files, "assumed": assumed})
         return
+    out.print("would assume:")
+    print_assumptions(recipe, unread)
     out.print("would do:")
     for number, step in enumerate(steps, 1):
         out.print(f"  {number}. {step}")
@@ -215,12 +222,12 @@ def print_export(result: ExportResult, as_json: bool) -> None:
         out.print("[red]nothing was written[/red]: the certificate failed")
 
 
-def print_assumptions(recipe: Recipe) -> None:
-    """How pixels go in and what comes out, and who said so."""
-    table = _table("assumed", "", "said by")
-    for line in assumptions(recipe):
-        table.add_row(line.what, literal(line.is_), literal(line.by))
-    out.print(table)
+def print_assumptions(recipe: Recipe, unread: str = "") -> None:
+    """How pixels go in and what comes out, and who said so; see `assumptions`."""
+    for line in assumptions(recipe, unread):
+        out.print(
+            f"{line.what:<7} {literal(line.is_)}  [dim]({literal(line.by)})[/dim]", soft_wrap=True
+        )
 
 
 def _size(path: Path) -> str:

@@ -118,7 +118,15 @@ class OriginalNetwork:
         return self.info.weights.name != "custom"
 
     def load(self) -> Original:
-        """The original in its framework."""
+        """The original in its framework.
+
+        Raises:
+            PeerMissingError: the network is in a file that is not at hand.
+        """
+        if self.info.weights.own_network:
+            raise PeerMissingError(
+                f"the network is {self.info.weights.file}'s own, not quite {self.card.title}"
+            )
         from zoo.originals import load_original
 
         return load_original(

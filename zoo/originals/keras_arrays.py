@@ -48,6 +48,8 @@ class KerasFile:
         layers: those that have arrays.
         config: the network as Keras describes it, where the file carries one.
         training: what it was compiled with, likewise.
+        names: of all its layers in order, those without arrays too; Keras 2's layout alone
+            has them.
         content: all of its HDF5.
     """
 
@@ -55,11 +57,15 @@ class KerasFile:
     layers: tuple[LayerArrays, ...]
     config: dict[str, Any] | None
     training: dict[str, Any]
+    names: tuple[str, ...]
     content: Hdf5Content
 
 
 def read_keras_file(source: Snapshot) -> KerasFile:
     """Read every array of a Keras file.
+
+    Args:
+        source: its bytes.
 
     Raises:
         WeightsError: not a Keras file (the message says what it looks like), truncated or
@@ -71,11 +77,7 @@ def read_keras_file(source: Snapshot) -> KerasFile:
         magic = file.read(len(HDF5_MAGIC))
     if not magic.startswith((HDF5_MAGIC, ZIP_MAGIC)):
         raise _no_keras(path, f"it looks like {recognise(source).what}")
-    try:
-        content = read_hdf5(source)
-    except WeightsError as error:
-        looks = f"it looks like {recognise(source).what}"
-        raise WeightsError(error.what, looks, error.todo) from None
+    content = read_hdf5(source)
     root = "model_weights" if "model_weights" in content.groups else ""
     if "layer_names" in content.groups[root] or "layer_names0" in content.groups[root]:
         layers = tuple(_keras2_layers(path, content, root))
@@ -89,13 +91,10 @@ def read_keras_file(source: Snapshot) -> KerasFile:
         compiled = (config or {}).get("compile_config")
     else:
         compiled = _json(path, training) if isinstance(training, str) else None
-    return KerasFile(
-        path,
-        layers,
-        config,
-        compiled if isinstance(compiled, dict) else {},
-        content,
-    )
+    if not isinstance(compiled, dict):
+        compiled = {}
+    names = tuple(_names(content.groups[root], "layer_names"))
+    return KerasFile(path, layers, config, compiled, names, content)
 
 
 def as_float32(path: Path, name: str, array: NDArray[Any]) -> tuple[NDArray[np.float32], str]:

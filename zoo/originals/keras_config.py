@@ -71,7 +71,8 @@ def refusal(file: KerasFile, wrong: list[str]) -> WeightsError:
         f"{printable(file.path)} carries a network that cannot be exported as it is",
         "; ".join(map(printable, wrong)),
         "due is a network from one image [height, width, 3] to one or two outputs, of"
-        " standard layers of Keras",
+        " standard layers of Keras; a file of weights alone (model.save_weights) is taken"
+        " for the card's network",
     )
 
 
@@ -146,6 +147,8 @@ class _Checker:
                 self.wrong[f"layer '{name}' is quantised"] = None
             elif key != "quantization_config":
                 config[key] = self._plain(value)
+        if kind == "LeakyReLU" and "alpha" in config:  # Keras 2's name for it
+            config["negative_slope"] = config.pop("alpha")
         if config.get("data_format") == "channels_first":
             self.wrong[f"layer '{name}': channels_first, which Keras computes on GPUs alone"] = None
         if scale:

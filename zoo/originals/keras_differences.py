@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from zoo.originals.keras_steps import ACTIVATION, CONVOLUTIONS, Step, signatures, steps_of
@@ -15,8 +17,6 @@ _FOLLOWERS = {
     "MaxPooling2D": "pooling",
     "AveragePooling2D": "pooling",
 }
-#: Said apart, see `keras_whole`.
-_SCALERS = {"Rescaling", "Normalization"}
 _WORDS = {"dilation_rate": "dilation", "kernel_size": "kernel", "pool_size": "size"}
 
 
@@ -52,8 +52,8 @@ def differences(own: Any, card: Any, title: str) -> list[str]:
 
 
 def _kinds(mine: list[Step], theirs: list[Step], title: str) -> Iterator[str]:
-    own = Counter(s.kind for s in mine if s.kind not in (ACTIVATION, *_SCALERS))
-    due = Counter(s.kind for s in theirs if s.kind not in (ACTIVATION, *_SCALERS))
+    own = Counter(s.kind for s in mine if s.kind != ACTIVATION)
+    due = Counter(s.kind for s in theirs if s.kind != ACTIVATION)
     for kind in sorted({*own, *due}):
         if own[kind] != due[kind]:
             yield f"{own[kind] or 'no'} {kind} ({title}: {due[kind] or 'none'})"
@@ -63,7 +63,7 @@ def _facts(steps: list[Step]) -> dict[str, Counter[str]]:
     """The values of every setting of every kind of layer."""
     found: dict[str, Counter[str]] = {}
     for step in steps:
-        for name, value in step.facts if step.kind not in (ACTIVATION, *_SCALERS) else ():
+        for name, value in step.facts if step.kind != ACTIVATION else ():
             found.setdefault(f"{step.kind} {_WORDS.get(name, name)}", Counter())[value] += 1
     return found
 
@@ -119,3 +119,38 @@ def _chains(steps: list[Step]) -> dict[str, Counter[str]]:
             chain.append(_FOLLOWERS[steps[number].kind])
         found[" then ".join(chain) or "nothing"] += 1
     return {"": found}
+
+
+def named_otherwise(names: Sequence[str], card: Any, title: str) -> list[str]:
+    """How a file of arrays alone contradicts the card by the names of its layers.
+
+    Keras names a layer by its class unless told otherwise, and its older layout lists the
+    names of all layers. Only what such names say for certain is compared: the kinds of
+    pooling, and whether an activation stands behind a normalisation.
+
+    Args:
+        names: of the file's layers, in order.
+        card: ``keras.Model`` of the card.
+        title: of the card's.
+    """
+    own = [re.sub(r"_\d+$", "", name) for name in names]
+    due = [_SNAKE.sub("_", type(layer).__name__).lower() for layer in card.layers]
+    found = []
+    for kind in _POOLS:
+        # A pooling of another name is of an unknown kind, and says nothing.
+        if kind in own and own.count(kind) != due.count(kind):
+            found.append(f"{own.count(kind)} {kind} ({title}: {due.count(kind) or 'none'})")
+    if _behind_normalisation(own) and not _behind_normalisation(due):
+        found.append(f"an activation behind a normalisation ({title}: before it)")
+    return found
+
+
+_POOLS = ("max_pooling2d", "average_pooling2d")
+_ACTIVATIONS = {"activation", "re_lu", "elu", "leaky_re_lu"}
+#: As Keras makes names of classes: MaxPooling2D is max_pooling2d, LeakyReLU leaky_re_lu.
+_SNAKE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def _behind_normalisation(kinds: list[str]) -> bool:
+    pairs = itertools.pairwise(kinds)
+    return any(a == "batch_normalization" and b in _ACTIVATIONS for a, b in pairs)

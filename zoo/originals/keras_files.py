@@ -10,7 +10,7 @@ from runtime.errors import WeightsError
 from runtime.text import printable
 from zoo.card import Head, ModelCard
 from zoo.originals.keras_arrays import KerasFile, read_keras_file
-from zoo.originals.keras_differences import convolutions, differences
+from zoo.originals.keras_differences import convolutions, differences, named_otherwise
 from zoo.originals.keras_original import KerasOriginal, load_strictly
 from zoo.originals.keras_whole import Whole, open_whole
 from zoo.originals.original import WeightsChoice
@@ -38,10 +38,16 @@ def open_file(
     assert choice.file is not None
     file = read_keras_file(choice.file)
     if file.config is None:
-        how = choice.frame(card)
+        how = choice.unread(card).preprocessing
         model = build(how.height, how.width)
         _check_frame(card, file, how, model)
         notes = load_strictly(model, file, card.title)
+        if wrong := named_otherwise(file.names, model, card.title):
+            raise WeightsError(
+                f"{printable(file.path)} is of another network than {card.title}",
+                f"its arrays would fit, but its layers are named {printable('; '.join(wrong))}",
+                "save the whole model (model.save), which is exported as it is",
+            )
         return KerasOriginal(card, choice, model, told=FileTold(notes=tuple(notes)))
     whole = open_whole(file)
     size = (card.preprocessing.height, card.preprocessing.width)
@@ -53,7 +59,8 @@ def open_file(
     if (whole.height, whole.width) != size:
         shown = f"{whole.height} x {whole.width}" if whole.height and whole.width else "any"
         notes.append(f"its own input size is {shown} ({card.title}: {size[0]} x {size[1]})")
-    told = FileTold(whole.height, whole.width, Head(whole.kind), whole.scale, tuple(notes))
+    own = bool(differ) or whole.kind != card.head.kind
+    told = FileTold(whole.height, whole.width, Head(whole.kind), whole.scale, own, tuple(notes))
     return KerasOriginal(card, choice, whole.model, told=told)
 
 
@@ -77,7 +84,7 @@ def _same_network(card: ModelCard, file: KerasFile, whole: Whole, ours: Any) -> 
     """What bears a network's name has its convolutions, all of them and no other."""
     mine, due = convolutions(whole.model), convolutions(ours)
     if mine != due:
-        wrong = f"it describes {len(mine)} convolutions, {card.title} has {len(due)}"
+        wrong = f"its convolutions are {len(mine)}, {card.title} has {len(due)}"
         if len(mine) == len(due):
             own = next(m for m, d in zip(mine, due, strict=True) if m != d)
             wrong = f"its convolutions are others (one is a {own})"

@@ -16,6 +16,8 @@ _IDLE = frozenset(
     """Dropout SpatialDropout2D GaussianNoise GaussianDropout AlphaDropout RandomFlip
     RandomRotation RandomZoom RandomContrast RandomBrightness RandomTranslation""".split()  # noqa: SIM905
 )
+#: At the input these are told apart, see `keras_whole`.
+_SCALERS = frozenset({"Rescaling", "Normalization"})
 _SUMS = frozenset({"Add", "Multiply", "Average", "Maximum", "Minimum"})
 #: Of a layer's configuration, what has no part in what it computes.
 _ASIDE = {"name", "trainable", "dtype", "activation", "momentum", "data_format", "seed"}
@@ -56,7 +58,7 @@ def signatures(steps: list[Step]) -> list[int]:
 
 def _append(layer: Any, inputs: list[int], found: list[Step]) -> int:
     kind = type(layer).__name__
-    if kind in _IDLE:
+    if kind in _IDLE or (kind in _SCALERS and inputs == [-1]):
         return inputs[0]
     own = activation_of(layer)
     last = inputs[0]

@@ -66,10 +66,12 @@ class WeightsChoice:
         """
         return self._resolve(card, told, self.said or Said(), self.info.trained)
 
-    def frame(self, card: ModelCard) -> Preprocessing:
-        """How frames are made, where the file does not say: no more is asked for yet."""
-        said = replace(self.said or Said(), says=None, fake_index=None)
-        return self._resolve(card, None, said, trained=False).preprocessing
+    def unread(self, card: ModelCard) -> Recipe:
+        """The same before the file was read: what its output means is not asked for yet."""
+        said = self.said or Said()
+        if self.file is not None:
+            said = replace(said, says=None, fake_index=None)
+        return self._resolve(card, None, said, trained=False)
 
     def _resolve(self, card: ModelCard, told: FileTold | None, said: Said, trained: bool) -> Recipe:
         if self.recipe is not None:
@@ -111,6 +113,7 @@ class Original(ABC):
         self.module = module
         self.recipe = choice.resolve(card, told)
         if told is not None:
+            self.weights = replace(self.weights, own_network=told.own_network)
             self.note(*told.notes)
 
     @property
@@ -246,8 +249,6 @@ def choose_weights(
             f"zoo show {card.name}",
         )
     file = snapshot(path, error=WeightsError)
-    if not file.size:
-        raise WeightsError(f"{path} is empty", "it has 0 bytes", "fetch or copy it again")
     info = WeightsInfo(
         "custom",
         trained=True,

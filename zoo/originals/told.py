@@ -17,6 +17,7 @@ class FileTold:
         head: what comes out of the network; ``None`` where it is as on the card.
         scale: what pixels of 0..255 are multiplied by before a network that does the rest of
             their scaling itself; ``None`` where the card's normalisation holds.
+        own_network: whether it is not quite the card's network.
         notes: how the network differs from the card's and what else was made of the file,
             each a short sentence for people.
     """
@@ -25,6 +26,7 @@ class FileTold:
     width: int | None = None
     head: Head | None = None
     scale: float | None = None
+    own_network: bool = False
     notes: tuple[str, ...] = ()
 
     def resized(self, how: Preprocessing) -> Preprocessing:
