@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from . import formats as f
 from . import mutators as m
 from .mutators import Mutator
 from .seeds import PLACES, Seed, checkpoints, engines, hostile, keras, media, tables
@@ -271,9 +272,9 @@ def _staging(path: Path) -> None:
 def _any(data: bytes, rng: Any) -> bytes:
     """By what a weights file begins with."""
     if data.startswith(b"\x89HDF"):
-        return m.of_hdf5(data, rng)
+        return f.of_hdf5(data, rng)
     if data.startswith(b"PK"):
-        return m.of_zip(data, rng, {".pkl": m.of_pickle, ".h5": m.of_hdf5, ".json": m.of_json})
+        return m.of_zip(data, rng, {".pkl": m.of_pickle, ".h5": f.of_hdf5, ".json": m.of_json})
     return m.of_pickle(data, rng) if data.startswith(b"\x80") else m.of_bytes(data, rng)
 
 
@@ -283,24 +284,24 @@ _WEIGHTS = (*keras.HDF5[:1], *keras.HDF5[-1:], *keras.ZIP, *checkpoints.ZIP, *ch
             *checkpoints.SAFETENSORS, engines.ONNX[0])  # fmt: skip
 
 _ALL = (
-    Reader("keras-h5", "input.h5", keras.HDF5, m.of_hdf5, _keras, few=24),
-    Reader("keras-zip", "input.keras", keras.ZIP, m.of_keras_zip, _keras, few=14),
+    Reader("keras-h5", "input.h5", keras.HDF5, f.of_hdf5, _keras, few=24),
+    Reader("keras-zip", "input.keras", keras.ZIP, f.of_keras_zip, _keras, few=14),
     # Keras itself takes ten seconds to import: not in a short run.
-    Reader("keras-model", "input.keras", keras.MODELS, m.of_keras_zip, _keras_model, few=0,
+    Reader("keras-model", "input.keras", keras.MODELS, f.of_keras_zip, _keras_model, few=0,
            alone=True),
-    Reader("torch-zip", "input.pth", checkpoints.ZIP, m.of_torch_zip, _torch, few=22),
+    Reader("torch-zip", "input.pth", checkpoints.ZIP, f.of_torch_zip, _torch, few=22),
     Reader("torch-old", "input.pt", checkpoints.OLD, m.of_pickle, _torch, few=14),
     Reader("safetensors", "input.safetensors", checkpoints.SAFETENSORS, m.of_bytes, _torch),
     Reader("recognise", "input.bin", _WEIGHTS, _any, _recognise, few=36),
-    Reader("engine", "input.onnx", engines.ONNX, m.of_onnx, _engine),
+    Reader("engine", "input.onnx", engines.ONNX, f.of_onnx, _engine),
     Reader("sidecar", "tiny.json", engines.SIDECARS, m.of_json, _sidecar),
     Reader("plan", "tiny.json", hostile(engines.sidecar_of_plan), m.of_json, _plan),
-    Reader("image", "input.jpg", media.IMAGES, m.of_image, _image, few=50),
+    Reader("image", "input.jpg", media.IMAGES, f.of_image, _image, few=50),
     Reader("video", "input.mp4", media.VIDEOS, m.of_bytes, _video, few=20),
     Reader("playlist", "input.mp4", media.PLAYLISTS, m.of_bytes, _video, few=16,
            warm=media.VIDEOS[0].make),
-    Reader("tar-verify", "input.tar", tables.TARS, m.of_tar, _samples, few=30),
-    Reader("tar-evaluate", "input.tar", tables.LABELLED_TARS, m.of_tar, _dataset, few=20),
+    Reader("tar-verify", "input.tar", tables.TARS, f.of_tar, _samples, few=30),
+    Reader("tar-evaluate", "input.tar", tables.LABELLED_TARS, f.of_tar, _dataset, few=20),
     Reader("csv-goldens", "input.csv", tables.GOLDENS, m.of_bytes, _goldens),
     Reader("csv-labels", "input.csv", tables.LABELS, m.of_bytes, _labels),
     Reader("baseline", "input.json", tables.BASELINES, m.of_json, _baseline),
