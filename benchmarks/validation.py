@@ -49,7 +49,7 @@ RESULTS = Path(__file__).with_name("results")
 NAME = "validation.json"
 #: Columns of the goldens whose name is not the stem of the weights' file.
 _COLUMNS = {"malayagr-1": "MalayAgr_1", "malayagr-2": "MalayAgr_2"}
-_NETWORKS = ("meso4", "mesoinception4")
+NETWORKS = ("meso4", "mesoinception4")
 #: Significant digits of the goldens.
 DIGITS = 7
 #: What the goldens are P of.
@@ -69,7 +69,7 @@ class Labelled:
     names: list[str]
 
 
-def validate(images: Path, goldens: Path, networks: Sequence[str] = _NETWORKS) -> dict[str, Any]:
+def validate(images: Path, goldens: Path, networks: Sequence[str] = NETWORKS) -> dict[str, Any]:
     """Measure everything.
 
     Args:
@@ -147,12 +147,12 @@ def _measure_weights(
     column = _COLUMNS.get(weights.name, Path(weights.file).stem)
     original = _original_scores(goldens, column, labelled.names)
     out = folder / f"{card.name}-{weights.name}"
-    _export(card.name, weights.name, out)
+    export_weights(card.name, weights.name, out)
     plain = out / "nearest" / "engine.onnx"
     _round_to_nearest(out / "engine.fp16.onnx", out / "engine.onnx", plain)
     scores = {
         "fp32": _score(out / "engine.onnx", labelled.frames),
-        "fp16": emulated_scores(_load(out / "engine.fp16.onnx"), labelled.frames),
+        "fp16": emulated_scores(load_graph(out / "engine.fp16.onnx"), labelled.frames),
     }
     parity: dict[str, Comparison] = {
         kind: compare(original, found, FP16_BAR, names=("Keras", kind))
@@ -160,7 +160,7 @@ def _measure_weights(
     }
     parity["fp16_nearest"] = compare(
         Scores(original.logit[::_NEAREST_EVERY], original.fake[::_NEAREST_EVERY]),
-        emulated_scores(_load(plain), labelled.frames[::_NEAREST_EVERY]),
+        emulated_scores(load_graph(plain), labelled.frames[::_NEAREST_EVERY]),
         FP16_BAR,
         names=("Keras", "nearest"),
     )
@@ -184,20 +184,21 @@ def _measure_weights(
         "network": card.name,
         "weights": weights.name,
         "file": weights.file,
-        "kept_fp32": _kept(out / "engine.json"),
+        "kept_fp32": kept_in_fp32(out / "engine.json"),
         "parity": {kind: _parity(found) for kind, found in parity.items()},
         "figures": {kind: _figures(found) for kind, found in figures.items()},
         "checks": [asdict(check) for check in checks],
     }
 
 
-def _kept(sidecar: Path) -> list[str]:
+def kept_in_fp32(sidecar: Path) -> list[str]:
     """Nodes that the export has kept in FP32, besides the contract's own."""
     info = EngineInfo.from_json(sidecar.read_text("utf-8"), str(sidecar))
     return [name for name, reason in info.kept_fp32.items() if reason == REASON]
 
 
-def _load(path: Path) -> Any:
+def load_graph(path: Path) -> Any:
+    """An ONNX graph, as onnx has it."""
     import onnx
 
     return onnx.load(path)
@@ -221,7 +222,7 @@ def _rank(scores: Scores) -> NDArray[np.float64]:
     return -np.asarray([float(f"{p:.{DIGITS}g}") for p in real])
 
 
-def _export(network: str, weights: str, out: Path) -> None:
+def export_weights(network: str, weights: str, out: Path) -> None:
     """In a process of its own: TensorFlow's threads must not slow the engines down."""
     command = [sys.executable, "-m", "zoo.cli", "export", network, "--weights", weights, "--fp16"]
     command += ["--builder", "none", "--name", "engine", "--out", str(out)]

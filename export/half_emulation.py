@@ -20,7 +20,9 @@ from export.graph import insert_cast
 if TYPE_CHECKING:
     import onnx
 
-#: These move halves about or choose among them: what they give is a half already.
+#: These move values about or choose among them. Of halves they give halves. Rounding keeps
+#: order, so that it may as well come behind them: after a pool there is less to round, and
+#: a convolution can take its ReLU in.
 _MOVES = frozenset(
     {"Concat", "Flatten", "Identity", "MaxPool", "Relu", "Reshape", "Slice", "Split"}
     | {"Squeeze", "Transpose", "Unsqueeze"}
@@ -34,8 +36,8 @@ def emulate_half(half: onnx.ModelProto) -> onnx.ModelProto:
         half: a graph with FP16 weights and activations, as `export.precision` makes them.
 
     Returns:
-        A graph of the same face. Where `half` has an FP16 value, it has a float32 value
-        that half precision represents.
+        A graph of the same face. What a node computes from, and what the graph gives, are
+        float32 values that half precision represents, the very ones that it would have.
     """
     model = passes.ShapeInferencePass()(ir.from_proto(half)).model
     for value in model.graph.initializers.values():
@@ -50,13 +52,18 @@ def emulate_half(half: onnx.ModelProto) -> onnx.ModelProto:
         for value in node.outputs
         if value.dtype == ir.DataType.FLOAT16
     ]
+    owed: set[ir.Value] = set()
     for node, value in halves:
         if node.op_type == "Cast":  # to half: it rounds already
             insert_cast(model, node, value, ir.DataType.FLOAT, list(value.uses()))
             continue
         value.type = ir.TensorType(ir.DataType.FLOAT)
-        if node.op_type not in _MOVES:
-            readers = list(value.uses())
-            rounded = insert_cast(model, node, value, ir.DataType.FLOAT16, ())
-            insert_cast(model, rounded, rounded.outputs[0], ir.DataType.FLOAT, readers)
+        if node.op_type in _MOVES and not owed.intersection(node.inputs):
+            continue
+        readers = list(value.uses())
+        if all(reader.op_type in _MOVES for reader, _ in readers) and not value.is_graph_output():
+            owed.add(value)
+            continue
+        rounded = insert_cast(model, node, value, ir.DataType.FLOAT16, ())
+        insert_cast(model, rounded, rounded.outputs[0], ir.DataType.FLOAT, readers)
     return ir.to_proto(model)

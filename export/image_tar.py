@@ -25,7 +25,7 @@ from runtime.text import printable
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
 #: Larger images in a tar are left out: dozens of them are in memory at a time.
 MAX_BYTES = 32_000_000
-#: Files, folders and links. Python takes 6 s for so many.
+#: Files, folders and links. Python takes 8 s for so many.
 MAX_MEMBERS = 300_000
 #: Those of them that are no images: a tar of images holds few others.
 MAX_OTHERS = 100_000

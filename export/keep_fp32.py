@@ -8,6 +8,7 @@ run of nodes that contains them, then every node of that run is tried without.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,13 +27,19 @@ Passes = Callable[["onnx.ModelProto"], bool]
 
 
 def to_verified_half(
-    proto: onnx.ModelProto, passes: Passes, report: Callable[[str], None] = lambda text: None
+    proto: onnx.ModelProto,
+    passes: Passes,
+    search: Callable[[], Passes] | None = None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> tuple[onnx.ModelProto, dict[str, str]]:
     """Half precision wherever it does, FP32 where it has to be.
 
     Args:
         proto: an FP32 graph that keeps the engine contract.
         passes: the judge, on a half-precision graph.
+        search: makes the stricter judge of a search, where one is needed: what the search
+            ends with has passed it by a hair. Where not even FP32 in every node passes
+            that one, ``passes`` judges the search too.
         report: told in words what is tried.
 
     Returns:
@@ -47,13 +54,17 @@ def to_verified_half(
         return half, kept
     del half  # a large network's trials need the room
 
-    def enough(nodes: Sequence[str]) -> bool:
-        good = passes(to_half(proto, {**dict.fromkeys(nodes, REASON), **too_large})[0])
+    def enough(judge: Passes, nodes: Sequence[str]) -> bool:
+        good = judge(to_half(proto, {**dict.fromkeys(nodes, REASON), **too_large})[0])
         report(f"{len(nodes)} nodes in FP32: {'enough' if good else 'not enough'}")
         return good
 
-    nodes = smallest_set(candidates(proto), enough)
-    if nodes is None:
+    judges = [search(), passes] if search is not None else [passes]
+    for judge in judges:
+        nodes = smallest_set(candidates(proto), partial(enough, judge))
+        if nodes is not None:
+            break
+    else:
         raise ExportError(
             "half precision cannot reach the bar",
             "it fails with every node of the graph in FP32 too",

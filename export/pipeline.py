@@ -8,16 +8,18 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
 from export import steps
-from export.certificate import FP16_MARGIN, Certificate, bar_for, compare, tightened
-from export.certify import certify, emulated_scores
+from export.certificate import Certificate
+from export.certify import certify
 from export.contract import apply_contract
 from export.convert import to_plain_onnx
+from export.half_judge import judge, search_judge
 from export.keep_fp32 import to_verified_half
 from export.plan import BuilderName, build_plan
 from export.publishing import publish_engines
@@ -30,7 +32,7 @@ from runtime.build_progress import Progress
 from runtime.engine_info import METADATA_KEY, Artefact, Builder, EngineInfo, file_sha256
 from weights.store import cache_folder
 from zoo.card import ModelCard
-from zoo.originals import Original, Scores, load_original
+from zoo.originals import Original, load_original
 from zoo.recipe import Said, recipe_fields
 
 _log = logging.getLogger(__name__)
@@ -172,8 +174,12 @@ def export_network(
         kept: dict[str, str] = {}
         if request.fp16:
             with step(steps.HALF):
+                trained, frames = info.weights.trained, samples.frames
                 half, kept = to_verified_half(
-                    graph, _judge(reference, samples, info.weights.trained), _log.info
+                    graph,
+                    judge(reference, frames, trained),
+                    partial(search_judge, graph, frames, trained),
+                    _log.info,
                 )
                 info = replace(info, kept_fp32=kept)
                 _save(onnx, half, paths["fp16"], info)
@@ -218,27 +224,6 @@ def _samples(request: ExportRequest, original: Original) -> Samples:
     if request.images is not None:
         return read_samples(request.images, original.preprocessing, request.limit)
     return default_samples(original.preprocessing)
-
-
-#: A bisection tries a dozen graphs or more, and each frame costs. Fewer than the default
-#: samples miss what a few faces show (measured: 16 let MesoInception4 F2F pass, whose
-#: logits are .15 off on the whole validation set).
-_MOST_JUDGED = 48
-
-
-def _judge(reference: Scores, samples: Samples, trained: bool) -> Callable[[Any], bool]:
-    """Whether a half-precision graph, as a GPU would compute it, says what the original says."""
-    bar = bar_for("fp16", trained)
-    if trained:
-        bar = tightened(bar, FP16_MARGIN)
-    every = max(1, len(reference) // _MOST_JUDGED)
-    due = Scores(reference.logit[::every], reference.fake[::every])
-    frames = samples.frames[::every]
-
-    def passes(half: Any) -> bool:
-        return compare(due, emulated_scores(half, frames), bar, names=("", "")).passed
-
-    return passes
 
 
 def _with_contract(plain: Any, original: Original) -> Any:

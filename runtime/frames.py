@@ -7,6 +7,7 @@ torch's filters of the same names give other pixels.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from runtime.engine_info import Preprocessing
 from runtime.errors import ImageError
-from runtime.image_file import MAX_PIXELS, EncodedImage, Source, opened
+from runtime.image_file import MAX_PIXELS, EncodedImage, Source, decode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,8 +44,9 @@ def to_frame(image: ImageLike, how: Preprocessing) -> NDArray[np.uint8]:
     """
     if isinstance(image, np.ndarray):
         return _frame(_from_array(image), how)
-    with opened(_source(image), lambda *size: _beside(size, how)) as picture:
-        return _frame(picture, how)
+    with ExitStack() as memory:
+        # Without a name here, so that what it takes is free once it is resized.
+        return _frame(decode(_source(image), memory, lambda *size: _beside(size, how)), how)
 
 
 def load_image(image: ImageLike) -> Image.Image:
@@ -57,8 +59,8 @@ def load_image(image: ImageLike) -> Image.Image:
     """
     if isinstance(image, np.ndarray):
         return _from_array(image)
-    with opened(_source(image)) as picture:
-        return picture
+    with ExitStack() as memory:
+        return decode(_source(image), memory)
 
 
 def _source(image: ImageLike) -> Source:

@@ -43,7 +43,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF
 MAX_PIXELS = 144_000_000
 #: Seconds of this thread's computing in which Pillow has to take a file apart. 144
 #: megapixels need about 3; a file of a million empty parts, minutes.
-SECONDS = 10.0
+SECONDS = 8.0
 #: Too few bytes to keep Pillow busy; they are read without the accounts of `_Bounded`.
 _SMALL = 1 << 15
 #: EXIF data fits a segment of a JPEG. Pillow copies what each entry of it names, and all
@@ -73,40 +73,37 @@ class EncodedImage:
 Source: TypeAlias = "Path | EncodedImage | Image.Image"
 
 
-@contextmanager
-def opened(
-    source: Source, more: Callable[[int, int], int] = lambda width, height: 0
-) -> Iterator[Image.Image]:
+def decode(
+    source: Source, memory: ExitStack, more: Callable[[int, int], int] = lambda width, height: 0
+) -> Image.Image:
     """An image as PIL RGB, upright (EXIF orientation applied), transparency dropped.
 
     16-bit and float greys are scaled to 8 bits, not clipped.
 
     Args:
         source: a file, its bytes, or a PIL image of any mode, which stays as it is.
+        memory: keeps what this image takes from the memory that threads share.
         more: of the width and height in pixels, gives the bytes that the caller takes
-            besides; memory is kept for it until the block ends.
+            besides.
 
     Raises:
         ImageError: no image of `FORMATS`, damaged, too large, or it takes too much memory
             or time.
     """
-    name = _name(source)
-    with ExitStack() as stack:
-        with _damage_named(name), _file_of(source) as image:
-            _check_size(name, image)
-            due = bytes_due(image) + more(*image.size)
-            if due > MEMORY:
-                raise ImageError(
-                    f"{name} is too large",
-                    f"{image.width} x {image.height} pixels of kind {image.mode} take"
-                    f" {due:,} bytes; at most {MEMORY:,} are taken",
-                    "scale it down first",
-                )
-            stack.enter_context(_MEMORY.take(due))
-            # Decoding first: a damaged file must fail here and not look like a black image.
-            image.load()
-            picture = _to_rgb(image, copy=image is source)
-        yield picture
+    with _damage_named(source), _file_of(source) as image:
+        _check_size(image)
+        due = bytes_due(image) + more(*image.size)
+        if due > MEMORY:
+            raise ImageError(
+                "the image is too large",
+                f"{image.width} x {image.height} pixels of kind {image.mode} take"
+                f" {due:,} bytes; at most {MEMORY:,} are taken",
+                "scale it down first",
+            )
+        memory.enter_context(_MEMORY.take(due))
+        # Decoding first: a damaged file must fail here and not look like a black image.
+        image.load()
+        return _to_rgb(image, copy=image is source)
 
 
 def is_image(path: Path) -> bool:
@@ -134,7 +131,7 @@ def _file_of(source: Source) -> AbstractContextManager[Image.Image]:
         _check_lazy(source)
         return nullcontext(source)
     if not data:
-        raise ImageError(f"{_name(source)} is not an image that can be read", "the file is empty")
+        raise _unreadable(source, "the file is empty")
     return _header(io.BytesIO(data) if len(data) < _SMALL else _Bounded(data))
 
 
@@ -190,35 +187,40 @@ class _EndlessError(Exception):
 
 
 @contextmanager
-def _damage_named(name: str) -> Iterator[None]:
+def _damage_named(source: Source) -> Iterator[None]:
     """What PIL raises for a file that is no image, or a damaged one, as ImageError."""
     from PIL import Image, UnidentifiedImageError
 
-    unreadable = f"{name} is not an image that can be read"
     try:
         yield
     except ImageError as error:  # of what did not know the name
-        error.what = error.what.replace("the image ", f"{name} ", 1)
+        error.what = error.what.replace("the image ", f"{_name(source)} ", 1)
         raise
     except UnidentifiedImageError:
-        raise ImageError(unreadable, f"it is none of {', '.join(FORMATS)}, or damaged") from None
+        raise _unreadable(source, f"it is none of {', '.join(FORMATS)}, or damaged") from None
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} is too large", str(error), "scale it down first") from None
+        why = str(error)
+        raise ImageError(f"{_name(source)} is too large", why, "scale it down first") from None
     except _EndlessError:
         why = f"taking it apart takes more than {SECONDS:.0f} s, or reads the same over and over"
-        raise ImageError(unreadable, why) from None
+        raise _unreadable(source, why) from None
     except MemoryError:
-        raise ImageError(f"{name} is too large", "there is too little memory") from None
+        why = "there is too little memory"
+        raise ImageError(f"{_name(source)} is too large", why) from None
     except Exception as error:
         # PIL's readers report damage with whatever the format's parser raised: OSError,
         # SyntaxError, ValueError, struct.error, IndexError, ...
-        raise ImageError(unreadable, str(error) or type(error).__name__) from error
+        raise _unreadable(source, str(error) or type(error).__name__) from error
 
 
-def _check_size(name: str, image: Image.Image) -> None:
+def _unreadable(source: Source, why: str) -> ImageError:
+    return ImageError(f"{_name(source)} is not an image that can be read", why)
+
+
+def _check_size(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(
-            f"{name} is too large",
+            "the image is too large",
             f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels",
             "scale it down first",
         )
@@ -254,10 +256,13 @@ def _upright(image: Image.Image) -> Image.Image:
     for name in SAYS_ORIENTATION[:2]:
         if len(image.info.get(name) or b"") > _MOST_EXIF:
             raise ValueError(f"it has more than {_MOST_EXIF:,} bytes of EXIF data")
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    if orientation == 1:
+        return image
     how = Image.Transpose
     turns = (how.FLIP_LEFT_RIGHT, how.ROTATE_180, how.FLIP_TOP_BOTTOM, how.TRANSPOSE,
              how.ROTATE_270, how.TRANSVERSE, how.ROTATE_90)  # fmt: skip
-    turn = dict(enumerate(turns, 2)).get(image.getexif().get(_ORIENTATION, 1))
+    turn = dict(enumerate(turns, 2)).get(orientation)
     return image if turn is None else image.transpose(turn)
 
 

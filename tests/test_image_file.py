@@ -25,7 +25,7 @@ from runtime import image_file
 from runtime.engine_info import Preprocessing
 from runtime.errors import ImageError
 from runtime.frames import EncodedImage, load_image, to_frame
-from runtime.image_file import is_image, opened
+from runtime.image_file import is_image
 from runtime.image_memory import MEMORY, SharedMemory, bytes_due
 
 HOW = Preprocessing(8, 8, "nearest")
@@ -334,6 +334,5 @@ def test_nobody_turns_an_image_twice() -> None:
 
 def test_an_image_of_the_user_is_copied() -> None:
     mine = small()
-    with opened(mine) as picture:
-        picture.putpixel((0, 0), (0, 0, 0))
+    load_image(mine).putpixel((0, 0), (0, 0, 0))
     assert mine.getpixel((0, 0)) == (200, 10, 10)
