@@ -7,11 +7,12 @@ TEST_ENV := .venv-test
 PIP_FLAGS := -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint gpu results readme clean
+.PHONY: help run test lint fuzz gpu results readme clean
 
 help:
 	@echo "make run      export, verify and run meso4 (installs TensorFlow and TensorRT-RTX)"
 	@echo "make test     lint, types and every test that needs no GPU"
+	@echo "make fuzz     damaged and hostile files for every reader: COUNT=2000 READERS='keras-h5 ...'"
 	@echo "make gpu      plans, parity, runtime tests and benchmarks on an NVIDIA GPU"
 	@echo "make results  measure again what benchmarks/results/ holds, and the README's tables"
 	@echo "make clean    remove the environments and what was built"
@@ -41,6 +42,13 @@ lint: $(TEST_ENV)/ready
 test: lint
 	@$(TEST_ENV)/bin/python -m pytest -q tests --ignore-glob='*/test_torch_*'
 	@$(TEST_ENV)/bin/python -m pytest -q tests/test_torch_*.py
+
+# Hours at 2,000 inputs a reader on two cores; `make test` has the first of them. Inputs of
+# findings are kept in build/fuzz; tests/fuzz/__init__.py says how one is read again.
+COUNT ?= 2000
+SEED ?= 0
+fuzz: $(TEST_ENV)/ready
+	@$(TEST_ENV)/bin/python -m tests.fuzz $(READERS) --count $(COUNT) --seed $(SEED)
 
 # Needs an NVIDIA GPU; says so and exits 2 where there is none, before anything is installed.
 # TensorRT's libraries come from NVIDIA's own index; without it TensorRT-RTX is what runs.

@@ -27,6 +27,8 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".p
 MAX_BYTES = 32_000_000
 #: Files, folders and links. Python takes 8 s for so many.
 MAX_MEMBERS = 300_000
+#: Those of them that are no images: a tar of images holds few others.
+MAX_OTHERS = 100_000
 #: Bytes of the headers of one file: its name is in them.
 _MOST_HEADER = 1 << 20
 #: Bytes of an image that are read at a time; more at once is a header.
@@ -132,7 +134,7 @@ class _TooMuchError(Exception):
 
 def _members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
     """The files of an archive in its order."""
-    last = -1
+    last, others = -1, 0
     for _ in range(MAX_MEMBERS):
         with _damage_named(path):
             member = archive.next()
@@ -143,13 +145,16 @@ def _members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
                 raise ValueError("its parts follow each other in a circle")
             last = member.offset
         archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+        others += not is_image_name(member.name)
+        if others > MAX_OTHERS:
+            raise _too_many(path, f"more than {MAX_OTHERS:,} parts that are no images")
         if member.isfile():
             yield member
-    raise ImageError(
-        f"{printable(path)} holds too much",
-        f"more than {MAX_MEMBERS:,} files and folders",
-        "unpack it, and give the folder",
-    )
+    raise _too_many(path, f"more than {MAX_MEMBERS:,} files and folders")
+
+
+def _too_many(path: Path, why: str) -> ImageError:
+    return ImageError(f"{printable(path)} holds too much", why, "unpack it, and give the folder")
 
 
 def _check_end(archive: tarfile.TarFile) -> None:

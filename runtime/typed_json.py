@@ -65,7 +65,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             raise TypeError(f"{where} must be a list")
         return [_value(args[0], v, where) for v in value]
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # hundreds of digits
+            raise ValueError(f"{where} is beyond any number of 64 bits") from None
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise TypeError(f"{where} must be {hint.__name__}, not {type(value).__name__}")
     return value

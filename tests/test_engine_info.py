@@ -168,7 +168,9 @@ def test_preprocessing_that_makes_no_frame(change: dict[str, Any], word: str) ->
         read(data)
 
 
-@pytest.mark.parametrize("threshold", ["NaN", "1.5", "-0.1", "Infinity"])
+@pytest.mark.parametrize(
+    "threshold", ["NaN", "1.5", "-0.1", "Infinity", pytest.param("1" + "0" * 400, id="400 digits")]
+)
 def test_threshold_that_decides_nothing(threshold: str) -> None:
     text = FULL.to_json().replace('"threshold": 0.25', f'"threshold": {threshold}')
     assert text != FULL.to_json()

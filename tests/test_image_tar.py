@@ -120,6 +120,18 @@ def test_many_members_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         image_names(path)
 
 
+def test_a_tar_of_much_that_is_no_image_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_tar, "MAX_OTHERS", 100)
+    path = tmp_path / "x.tar"
+    path.write_bytes(member("notes.txt", b"x") * 100 + GOOD + bytes(1024))
+    assert image_names(path)
+    path.write_bytes(member("notes.txt", b"x") * 101 + GOOD + bytes(1024))
+    with pytest.raises(ImageError, match="more than 100 parts that are no images"):
+        image_names(path)
+
+
 def test_members_are_not_kept(tmp_path: Path) -> None:
     path = write(tmp_path / "x.tar", member("a") * 1000)
     image_names(path)

@@ -110,6 +110,15 @@ def test_an_error_keeps_its_three_lines(capsys: pytest.CaptureFixture[str]) -> N
     assert lines[3] == "   do: [/dim]"
 
 
+def test_a_page_in_an_error_leaves_its_way_out_on_the_screen(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    printing.print_error(ZooError("w" * 100_000, "y\n" * 100_000, "go"))
+    shown = capsys.readouterr().err
+    assert len(shown) < 10_000
+    assert shown.endswith("...\n   do: go\n")
+
+
 def test_lines_go_where_they_belong(capsys: pytest.CaptureFixture[str]) -> None:
     tell(f"one\n{HOSTILE}")
     tell("two", error=True)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 #: Of an engine's file name, with what is said behind it.
 _ENDING = re.compile(r"\.((?:fp16\.)?(?:onnx|plan)(?: .*)?)$")
 
+#: Characters of a line of an error.
+_MOST_TOLD = 1000
+
 out = make_console()
 err = make_console(error=True)
 
@@ -43,9 +46,10 @@ def print_json(data: Any) -> None:
 def print_error(error: ZooError) -> None:
     """Three lines: what happened, why, and what to do.
 
-    A library's words may have lines of their own; they stand below the first.
+    A library's words may have lines of their own; they stand below the first. A file may
+    have put a whole page into one of them, which would push the way out off the screen.
     """
-    err.print(f"[red]error:[/red] {literal(error.what)}", soft_wrap=True)
+    err.print(f"[red]error:[/red] {literal(_cut(error.what))}", soft_wrap=True)
     if error.why:
         err.print(f"  [dim]why:[/dim] {_below(error.why)}", soft_wrap=True)
     if error.todo:
@@ -53,7 +57,11 @@ def print_error(error: ZooError) -> None:
 
 
 def _below(text: str) -> str:
-    return f"\n{'':7}".join(map(literal, text.splitlines()))
+    return f"\n{'':7}".join(map(literal, _cut(text).splitlines()))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}..."
 
 
 class Steps:
