@@ -35,6 +35,7 @@ from export.certify import emulated_scores
 from export.samples import Samples, read_samples
 from runtime.engine_info import file_sha256
 from runtime.errors import ZooError
+from runtime.terminal import tell
 from zoo.catalog import find_card
 from zoo.originals import Scores
 
@@ -143,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for weights in card.weights:
                 results.append(measure_weights(card.name, weights.name, sets))
                 most = {k: f"{v['all']['max_p']:.1e}" for k, v in results[-1]["faces"].items()}
-                print(f"{card.name}/{weights.name}: {most}", flush=True)
+                tell(f"{card.name}/{weights.name}: {most}")
         data = {
             "what": "FP16, every result rounded to half, against the FP32 graph of the same "
             "export, on faces that nothing was chosen on",
