@@ -37,7 +37,8 @@ def read_goldens(path: Path, column: str) -> dict[str, float]:
             if score is None:
                 told = printable(str(row[column])[:40])
                 why = f"line {reader.line_num}: {told!r} is no probability"
-                raise ImageError(bad, why, "write numbers of 0 to 1")
+                todo = "write numbers of 0 to 1: of one output, P of what it says; of two, P(fake)"
+                raise ImageError(bad, why, todo)
             found[plain_text(row["file"] or "")] = score
     except csv.Error as error:
         raise ImageError(bad, printable(str(error))) from None

@@ -159,11 +159,4 @@ def _golden_scores(
         f"{len(keep)} images of {samples.origin.rpartition(' of ')[2]}, golden scores",
     )
     head = recipe_of_engine(find_card(info.network), info).head
-    try:
-        return golden_scores(head, own), chosen
-    except ValueError as error:
-        raise ImageError(
-            f"{goldens} holds more than probabilities",
-            f"column '{column}': {error}",
-            "of one output, P of what it says; of two, P(fake)",
-        ) from None
+    return golden_scores(head, own), chosen
