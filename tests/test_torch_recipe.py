@@ -132,6 +132,8 @@ def test_what_was_assumed_is_printed_and_in_the_sidecar(one: Exported, two: Expo
     assert two.sidecar["head"] == {"kind": "logits", "says": None, "fake_index": 0}
     printed = " ".join(one.printed.split())
     for words in (
+        f", weights {side['weights']['file']}",
+        f"weights {side['weights']['source']}",
         "output one, a logit of 'real' (output: the file; polarity: --says)",
         "frame 20 x 28 RGB, bilinear, stretched, no crop (size, crop: --size; resize: card)",
         "pixels (x / 127.5 - 1) / [0.9, 1, 1.1]: -1.111 to 1.111 (scale: --scale; mean:",

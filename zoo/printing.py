@@ -198,7 +198,11 @@ def print_export(result: ExportResult, as_json: bool) -> None:
     weights = info.weights
     out.print()
     trained = "" if weights.trained else "  [yellow]UNTRAINED: its verdicts mean nothing[/yellow]"
-    out.print(f"[bold]{literal(info.title)}[/bold], weights {literal(weights.name)}{trained}")
+    custom = weights.name == "custom" and weights.file is not None
+    named = literal(weights.file if custom else weights.name)
+    out.print(f"[bold]{literal(info.title)}[/bold], weights {named}{trained}", soft_wrap=True)
+    if custom:  # what was read off it, and where it is not the card's network
+        out.print(f"weights {literal(weights.source)}", soft_wrap=True)
     print_assumptions(recipe_of_engine(find_card(info.network), info))
     if result.rewrites:
         done = ", ".join(f"{r.name.replace('_', ' ')} x{r.count}" for r in result.rewrites)
@@ -210,8 +214,11 @@ def print_export(result: ExportResult, as_json: bool) -> None:
             f"plan: {builder.flavour} {literal(builder.version)} for {literal(target)}, "
             f"batch {builder.min_batch}:{builder.opt_batch}:{builder.max_batch}"
         )
+    kept: dict[str, list[str]] = {}
     for name, reason in info.kept_fp32.items():
-        out.print(f"FP32 in the FP16 graph: {literal(name)} ({literal(reason)})")
+        kept.setdefault(reason, []).append(name)
+    for reason, names in kept.items():
+        out.print(f"FP32 in the FP16 graph: {literal(', '.join(names))} ({literal(reason)})")
     out.print()
     print_certificate(result.certificate, False)
     if result.files:
