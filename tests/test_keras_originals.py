@@ -269,7 +269,7 @@ def test_a_truncated_file_is_named(tmp_path):
     ("content", "looks_like"),
     [
         (b"not weights at all\n", "a text file"),
-        (b"", "it has 0 bytes"),
+        (b"", "an empty file"),
         (b"<!DOCTYPE html><html>404</html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a Git LFS pointer"),
         (b"\xff\xd8\xff\xe0" + bytes(600), "an image"),
