@@ -177,7 +177,7 @@ def export_network(
                 trained, frames = info.weights.trained, samples.frames
                 half, kept = to_verified_half(
                     graph,
-                    judge(reference, frames, trained),
+                    judge(reference, frames, trained, request.card.half_within),
                     partial(search_judge, graph, frames, trained),
                     _log.info,
                 )

@@ -14,6 +14,7 @@ from export.half_judge import judge, search_judge, spread
 from export.keep_fp32 import to_verified_half
 from export.varied import VARIATIONS, varied
 from zoo.noise import seeded_frames
+from zoo.originals import Scores
 
 FACES = seeded_frames(3, 32, 32, 5)
 
@@ -45,6 +46,18 @@ def test_a_search_asks_for_more_than_plain_half_precision_has_to_give(monkeypatc
     assert plain(off)
     assert not strict(off)
     assert search_judge(proto, FRAMES, trained=False)(off), "untrained: no more is asked"
+
+
+def test_a_card_may_aim_for_less_than_the_certificate_asks(monkeypatch):
+    proto = overflowing()
+    due = emulated_scores(proto, FRAMES)
+    off = Scores(due.logit, due.fake.copy())
+    off.fake[3] += np.float32(0.003)
+    monkeypatch.setattr(half_judge, "emulated_scores", lambda half, frames: off)
+    assert judge(due, FRAMES, trained=True)(proto)
+    assert judge(due, FRAMES, trained=True, within=0.007)(proto)
+    assert not judge(due, FRAMES, trained=True, within=0.005)(proto)
+    assert judge(due, FRAMES, trained=False, within=0.005)(proto), "untrained: it means nothing"
 
 
 def test_the_varied_frames_are_judged_too():

@@ -63,6 +63,8 @@ class ModelCard:
         paper, source, licence: where it comes from.
         other_head: of users' checkpoints with another number of outputs than `head`,
             where both are met.
+        half_within: error in P(fake) that half precision is to stay within on any face, where
+            that is less than every certificate asks; nodes are kept in FP32 for it.
         face_crop: how the faces that it was trained with were cut from their pictures.
         notes: what is known of how checkpoints were trained, and what is assumed.
     """
@@ -81,6 +83,7 @@ class ModelCard:
     source: str
     licence: str
     other_head: Head | None = None
+    half_within: float | None = None
     face_crop: FaceCrop = field(default_factory=FaceCrop)
     notes: str = ""
 
