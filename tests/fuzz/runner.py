@@ -322,7 +322,7 @@ def _family(pid: int) -> list[int]:
     """A process and all below it."""
     found = [pid]
     for one in found:
-        for path in Path(f"/proc/{one}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                found += map(int, path.read_text().split())
+        with contextlib.suppress(OSError):  # it has just ended
+            for task in Path(f"/proc/{one}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
     return found
