@@ -7,6 +7,7 @@ is a mutator for each structure too, whose result is whole but for what it chang
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import pickletools
@@ -87,7 +88,7 @@ def of_json(data: bytes, rng: Random) -> bytes:
         spots = list(_spots(whole))
         container, key = rng.choice(spots)
         other, its = rng.choice(spots)
-        odd = rng.choice(_ODD)
+        odd = copy.deepcopy(rng.choice(_ODD))  # a later change may be inside it
         kind = rng.randrange(7)
         if kind == 0 and container is not whole:
             del container[key]
