@@ -181,7 +181,8 @@ def _open_session(
     options = ort.SessionOptions()
     # Its errors are raised as well; its log would show the names of nodes as they are.
     options.log_severity_level = 4
-    ort.set_default_logger_severity(4)  # of what belongs to no session
+    # Of what belongs to no session: there a GPU's provider says which library it lacks.
+    ort.set_default_logger_severity(4 if provider == ON_CPU else 3)
     # Constants are computed as the file is opened, and may be of any size: those of ours grow
     # from FP16 to FP32.
     options.add_session_config_entry(
