@@ -56,19 +56,18 @@ class SharedCores:
         """
         with self._changed:
             # Behind calls that wait for the workers nobody starts before them.
-            here = not self._given and self._here < self._few
             given: Future[Scores] | None = None
-            if here:
-                self._here += 1
-            else:
-                # Before the next one is counted, which could overtake this one otherwise.
+            if self._given or self._here >= self._few:
+                # Inside the lock, so that no later call overtakes this one.
                 given = self._workers.submit(self._run_given, frames)
                 self._given += 1
+            else:
+                self._here += 1
         try:
             return self._alone(frames) if given is None else given.result()
         finally:
             with self._changed:
-                if here:
+                if given is None:
                     self._here -= 1
                     if not self._here:
                         self._changed.notify_all()
