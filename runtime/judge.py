@@ -7,7 +7,6 @@ times: decoder -> [pictures] -> face finder -> [face crops] -> engine.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.detector import Detector
-from runtime.errors import EngineError
 from runtime.faces.crop import covered, crop_face
 from runtime.faces.face import Face, FaceFinder
 from runtime.faces.selection import Dropped, Selection, select
 from runtime.frames import load_image, to_frame
 from runtime.stage import Stage
+from runtime.text import printable
 from runtime.verdicts import FaceVerdict, MediaVerdict, summarise, tracks_of
 from runtime.video.decode import Video
 from runtime.video.opening import VideoError
@@ -88,7 +87,7 @@ class Judge:
 
         Raises:
             ImageError: the file is no image, damaged or too large.
-            EngineError: the engine gives no number, or is closed.
+            EngineError: the engine gives no score, or is closed.
         """
         seconds = dict.fromkeys(("decode", "faces", "score"), 0.0)
         with _timed(seconds, "decode"):
@@ -96,7 +95,7 @@ class Judge:
         with _timed(seconds, "faces"):
             looked = self._look(picture, crops_too=True)
         with _timed(seconds, "score"):
-            faces = self._score([looked], str(path))
+            faces = self._score([looked])
         return MediaVerdict(
             "image",
             picture.width,
@@ -123,7 +122,7 @@ class Judge:
 
         Raises:
             VideoError: the file is no video, or nothing of it can be decoded.
-            EngineError: the engine gives no number, or is closed.
+            EngineError: the engine gives no score, or is closed.
         """
         seconds = dict.fromkeys(("decode", "faces", "score"), 0.0)
         faces: list[FaceVerdict] = []
@@ -161,13 +160,13 @@ class Judge:
                     for looked in batch:
                         dropped += looked.dropped
                     with _timed(seconds, "score"):
-                        faces += self._score(batch, str(path))
+                        faces += self._score(batch)
                     length = video.facts.duration
                     progress(min(1.0, (batch[-1].time or 0) / length) if length else 0.0)
             damage, duration = tuple(video.damage), video.facts.duration
         if frames == 0:
             raise VideoError(
-                f"{path} is not a video that can be judged",
+                f"{printable(os.fspath(path))} is not a video that can be judged",
                 "; ".join(damage) or "it has no frame",
             )
         threshold = self._detector.info.threshold
@@ -206,7 +205,7 @@ class Judge:
         frames = [to_frame(crop_face(picture, face, recipe), how) for face in kept]
         return _Looked(frames, list(kept), dropped, time)
 
-    def _score(self, batch: list[_Looked], source: str) -> list[FaceVerdict]:
+    def _score(self, batch: list[_Looked]) -> list[FaceVerdict]:
         frames = [frame for looked in batch for frame in looked.frames]
         if not frames:
             return []
@@ -217,12 +216,6 @@ class Judge:
             tracks: list[int | None] = [*looked.tracks] or [None] * len(looked.faces)
             for face, track in zip(looked.faces, tracks, strict=True):
                 logit, fake = (float(value) for value in next(scores))
-                if math.isnan(fake):  # compares as "real" otherwise
-                    raise EngineError(
-                        f"{self._detector.path} gives no number for a face of {source}",
-                        f"logit {logit}, P(fake) {fake}",
-                        f"zoo verify {self._detector.path}",
-                    )
                 verdicts.append(
                     FaceVerdict(
                         None if face is None else face.box,

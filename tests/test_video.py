@@ -19,7 +19,7 @@ from video_files import cut, write_sound, write_video
 pytest.importorskip("av", reason="PyAV is not installed (extra 'media')")
 
 from runtime import Detector
-from runtime.errors import ImageError
+from runtime.errors import EngineRunError, ImageError
 from runtime.faces import Face, FaceCrop, Selection, crop_face
 from runtime.frames import to_frame
 from runtime.judge import PICTURES_WAITING, Judge
@@ -415,8 +415,8 @@ def test_an_engine_without_a_number_is_no_verdict(clip: Path, detector: Detector
         values = np.full(len(frames), np.nan, np.float32)
         return values, values
 
-    monkeypatch.setattr(detector, "infer", nan)
-    with pytest.raises(Exception, match="gives no number"):
+    monkeypatch.setattr(detector._backend, "infer", nan)
+    with pytest.raises(EngineRunError, match="gives no score"):
         Judge(detector, Finder()).video(clip)
 
 
