@@ -228,7 +228,7 @@ def read_infos(text: str, source: str) -> list[EngineInfo]:
             raise TypeError(f"previous must be a list, not {type(previous).__name__}")
         infos = [decode(EngineInfo, data)]
         return infos + [decode(EngineInfo, each, "previous.") for each in previous]
-    except (TypeError, ValueError, OverflowError) as error:  # a number of 400 digits
+    except (TypeError, ValueError) as error:
         raise EngineError(f"{source} is damaged", printable(str(error)), todo) from None
 
 

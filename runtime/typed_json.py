@@ -19,8 +19,8 @@ def decode(kind: type[T], data: Any, where: str = "") -> T:
         where: the place of the data, for errors.
 
     Raises:
-        TypeError, ValueError, OverflowError: a field is missing, unknown, or of another
-            type or value; the message names it.
+        TypeError, ValueError: a field is missing, unknown, or of another type or value;
+            the message names it.
     """
     if not isinstance(data, Mapping):
         raise TypeError(f"{where or 'the whole'} must be an object, not {type(data).__name__}")

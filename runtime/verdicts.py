@@ -91,8 +91,9 @@ class MediaVerdict:
         dropped: found and not judged, and why.
         overall: over all faces; ``None`` where there are none, which is no error.
         highest: P(fake) of the most suspicious person: of an image the face with the
-            highest, of a video the track with the highest mean. Among several people one
-            may be forged, and the mean over all not show it.
+            highest, of a video the track with the highest mean; where whole frames of a
+            video were judged, their mean. Among several people one may be forged, and
+            the mean over all not show it.
         tracks: of a video, the one with the most faces first.
         frames: looked at, of a video.
         duration: of a video in seconds, where its file says.
@@ -127,15 +128,13 @@ def summarise(faces: Sequence[FaceVerdict], threshold: float) -> Summary:
     interval = None
     if len(times) == len(faces):
         interval = mean_interval(values.tolist(), times, [face.track for face in faces])
-    low, high = interval or (None, None)
     return Summary(
-        _label(mean if low is None else low, mean if high is None else high, threshold),
+        _label(*(interval or (mean, mean)), threshold),
         len(values),
         mean,
         float(np.median(values)),
         float((values >= threshold).mean()),
-        low,
-        high,
+        *(interval or (None, None)),
     )
 
 
