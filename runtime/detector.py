@@ -21,7 +21,7 @@ from runtime.cuda import stream_handle
 from runtime.device_arrays import is_device_array, view_frames, view_result
 from runtime.engine_info import EngineInfo
 from runtime.errors import EngineError, FramesError
-from runtime.frames import ImageLike, to_frame
+from runtime.frames import EncodedImage, ImageLike, to_frame
 from runtime.inherited import never_free_in_children
 from runtime.score_checks import check_values
 from runtime.text import printable
@@ -207,14 +207,16 @@ class Detector:
         """A verdict for each image, through the resize that the network was trained with.
 
         Args:
-            images: paths, PIL images or uint8 arrays (RGB [H, W, 3] or grey [H, W]), in
-                any mixture; or one of them.
+            images: paths, PIL images, uint8 arrays (RGB [H, W, 3] or grey [H, W]) or the
+                bytes of files (`runtime.frames.EncodedImage`), in any mixture; or one of
+                them.
 
         Raises:
             ImageError: one of them is no image; nothing is judged then.
             EngineError: as `score`.
         """
-        one = isinstance(images, str | os.PathLike | np.ndarray) or hasattr(images, "convert")
+        one = isinstance(images, str | os.PathLike | EncodedImage | np.ndarray)
+        one = one or hasattr(images, "convert")
         many = [images] if one else images
         return list(self.classify_each(cast("Iterable[ImageLike]", many)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from runtime.engine_info import Preprocessing
 from runtime.errors import ImageError
-from runtime.image_file import MAX_PIXELS, EncodedImage, Source, decode
+from runtime.image_file import MAX_PIXELS, EncodedImage, Source, decode, name_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,9 +45,11 @@ def to_frame(image: ImageLike, how: Preprocessing) -> NDArray[np.uint8]:
     """
     if isinstance(image, np.ndarray):
         return _frame(_from_array(image), how)
+    source = _source(image)
+    beside = partial(_beside, how=how, name=name_of(source))
     with ExitStack() as memory:
         # Without a name here, so that what it takes is free once it is resized.
-        return _frame(decode(_source(image), memory, lambda *size: _beside(size, how)), how)
+        return _frame(decode(source, memory, beside), how)
 
 
 def load_image(image: ImageLike) -> Image.Image:
@@ -72,7 +75,7 @@ def _source(image: ImageLike) -> Source:
         return image
     raise ImageError(
         f"{type(image).__name__} is not an image",
-        "due are a path, a PIL image or a uint8 array",
+        "it has to be a path, an EncodedImage, a PIL image or a uint8 array",
     )
 
 
@@ -98,16 +101,16 @@ def _frame(picture: Image.Image, how: Preprocessing) -> NDArray[np.uint8]:
     return np.asarray(picture, np.uint8)
 
 
-def _beside(size: tuple[int, int], how: Preprocessing) -> int:
-    """Bytes that a frame takes besides the picture that it is made of."""
-    width, height = how.width, how.height
+def _beside(width: int, height: int, *, how: Preprocessing, name: str) -> int:
+    """Bytes that a frame takes besides the picture of that size that it is made of."""
+    new_width, new_height = how.width, how.height
     if how.shorter_side is not None:
-        width, height = _scaled(size, how.shorter_side)
+        new_width, new_height = _scaled((width, height), how.shorter_side, name)
     # PIL scales the rows first, the columns then.
-    return 4 * width * (height + max(height, size[1]))
+    return 4 * new_width * (new_height + max(new_height, height))
 
 
-def _scaled(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+def _scaled(size: tuple[int, int], shorter: int, name: str = "the image") -> tuple[int, int]:
     """The size that torchvision's Resize(int) makes of one, its rounding included.
 
     Raises:
@@ -120,7 +123,7 @@ def _scaled(size: tuple[int, int], shorter: int) -> tuple[int, int]:
         new = (int(shorter * width / height), shorter)
     if new[0] * new[1] > MAX_PIXELS:
         raise ImageError(
-            "the image is too long and narrow",
+            f"{name} is too long and narrow",
             f"{width} x {height}; its shorter side scaled to {shorter} makes {new[0]} x {new[1]}",
             "cut the face out first",
         )

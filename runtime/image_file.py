@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ImageError
-from runtime.files import MOST_IMAGE, open_regular, read_bytes
+from runtime.files import MOST_IMAGE, read_bytes
 from runtime.image_memory import (
     MEMORY,
     SAYS_ORIENTATION,
@@ -30,6 +30,7 @@ from runtime.image_memory import (
     SharedMemory,
     bytes_due,
     is_wide,
+    may_turn,
 )
 from runtime.text import printable
 
@@ -91,31 +92,36 @@ def decode(
             or time.
     """
     with _damage_named(source), _file_of(source) as image:
-        _check_size(image)
-        due = bytes_due(image) + more(*image.size)
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise _too_large(source, f"{width} x {height} is more than {MAX_PIXELS:,} pixels")
+        besides = more(width, height)
+        if may_turn(image):
+            besides = max(besides, more(height, width))
+        due = bytes_due(image) + besides
         if due > MEMORY:
-            raise ImageError(
-                "the image is too large",
-                f"{image.width} x {image.height} pixels of kind {image.mode} take"
-                f" {due:,} bytes; at most {MEMORY:,} are taken",
-                "scale it down first",
+            raise _too_large(
+                source,
+                f"{width} x {height} pixels of kind {image.mode} take {due:,} bytes;"
+                f" at most {MEMORY:,} are taken",
             )
         memory.enter_context(_MEMORY.take(due))
         # Decoding first: a damaged file must fail here and not look like a black image.
         image.load()
-        return _to_rgb(image, copy=image is source)
+        return _to_rgb(image, theirs=image is source)
 
 
 def is_image(path: Path) -> bool:
     """Whether a file begins as an image of `FORMATS`; no pixel is decoded."""
     try:
-        with open_regular(path, error=ImageError) as file, _header(file):
+        with _file_of(path):
             return True
     except Exception:  # PIL's readers raise what their format's parser raised
         return False
 
 
-def _name(source: Source) -> str:
+def name_of(source: Source) -> str:
+    """What to call it in errors."""
     if isinstance(source, Path):
         return printable(source)
     return printable(source.name) if isinstance(source, EncodedImage) else "the PIL image"
@@ -139,8 +145,8 @@ def _check_lazy(image: Image.Image) -> None:
     """What PIL has opened and not decoded yet is decoded by us, and so by our rules."""
     if getattr(image, "tile", None) and image.format not in (*FORMATS, "MPO"):
         raise ImageError(
-            f"the PIL image is a {image.format}, and not decoded yet",
-            f"decoded are {', '.join(FORMATS)}",
+            f"the PIL image is of the format {image.format}, and not decoded yet",
+            f"only {', '.join(FORMATS)} are decoded",
             "call its load() first, if you trust the file",
         )
 
@@ -193,20 +199,17 @@ def _damage_named(source: Source) -> Iterator[None]:
 
     try:
         yield
-    except ImageError as error:  # of what did not know the name
-        error.what = error.what.replace("the image ", f"{_name(source)} ", 1)
+    except ImageError:
         raise
     except UnidentifiedImageError:
         raise _unreadable(source, f"it is none of {', '.join(FORMATS)}, or damaged") from None
     except Image.DecompressionBombError as error:
-        why = str(error)
-        raise ImageError(f"{_name(source)} is too large", why, "scale it down first") from None
+        raise _too_large(source, str(error)) from None
     except _EndlessError:
         why = f"taking it apart takes more than {SECONDS:.0f} s, or reads the same over and over"
         raise _unreadable(source, why) from None
     except MemoryError:
-        why = "there is too little memory"
-        raise ImageError(f"{_name(source)} is too large", why) from None
+        raise _too_large(source, "there is too little memory") from None
     except Exception as error:
         # PIL's readers report damage with whatever the format's parser raised: OSError,
         # SyntaxError, ValueError, struct.error, IndexError, ...
@@ -214,33 +217,25 @@ def _damage_named(source: Source) -> Iterator[None]:
 
 
 def _unreadable(source: Source, why: str) -> ImageError:
-    return ImageError(f"{_name(source)} is not an image that can be read", why)
+    return ImageError(f"{name_of(source)} is not an image that can be read", why)
 
 
-def _check_size(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(
-            "the image is too large",
-            f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels",
-            "scale it down first",
-        )
+def _too_large(source: Source, why: str) -> ImageError:
+    return ImageError(f"{name_of(source)} is too large", why, "scale it down first")
 
 
-def _to_rgb(image: Image.Image, *, copy: bool) -> Image.Image:
+def _to_rgb(image: Image.Image, *, theirs: bool) -> Image.Image:
     from PIL import Image
 
     picture = _upright(image)
     if is_wide(picture):
         picture = Image.fromarray(_to_8_bits(picture))
-    if picture.mode != "RGB":
-        if picture is not image:
-            picture.info.pop("transparency", None)  # is dropped; PIL would warn of it
-        elif "transparency" in image.info:
-            picture = image.copy()
-            del picture.info["transparency"]
-        picture = picture.convert("RGB")
-    if picture is image and (copy or image.format not in WITHOUT_DECODER):
+    if picture is image and theirs and "transparency" in image.info:
         picture = image.copy()
+    picture.info.pop("transparency", None)  # is dropped; PIL would warn of it
+    ours = picture is not image or (not theirs and image.format in WITHOUT_DECODER)
+    if picture.mode != "RGB" or not ours:
+        picture = picture.convert("RGB")  # RGB itself is copied
     for name in SAYS_ORIENTATION:  # nobody is to turn it again
         picture.info.pop(name, None)
     return picture

@@ -42,7 +42,7 @@ def bytes_due(image: Image.Image) -> int:
     if image.info.get("progressive") or _codec(image) in Image.DECODERS:
         decoder = 2 * bands
     # A turned copy; one of 8 bits; one of three colours, or without the decoder.
-    made = stored if _may_turn(image) else 0
+    made = stored if may_turn(image) else 0
     made += 1 if is_wide(image) else 0
     made += 0 if image.mode == "RGB" and kind in WITHOUT_DECODER else 4
     return image.width * image.height * (stored + max(decoder, made)) + _tiff_part(image)
@@ -53,8 +53,8 @@ def is_wide(image: Image.Image) -> bool:
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def _may_turn(image: Image.Image) -> bool:
-    # A PNG may say so behind its pixels.
+def may_turn(image: Image.Image) -> bool:
+    """Whether it may be turned to stand upright: a PNG may say so behind its pixels."""
     says = any(image.info.get(name) for name in SAYS_ORIENTATION)
     return says or image.format in ("PNG", "TIFF")
 

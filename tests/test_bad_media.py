@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import png_files
 import pytest
 from click.testing import CliRunner, Result
 from limits import within
@@ -47,17 +48,11 @@ def detect(*words: object, engine: TinyEngine) -> list[dict]:
 def png(width: int, height: int, *, text: bytes = b"") -> bytes:
     """A whole black-and-white PNG, every row of it there, with a compressed text."""
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(kind + data))
-        return struct.pack(">I", len(data)) + kind + data + check
-
     packer = zlib.compressobj(1)
     rows = [packer.compress(bytes(1 + (width + 7) // 8)) for _ in range(height)]
-    parts = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))]
-    if text:
-        parts.append(chunk(b"zTXt", b"Comment\0\0" + text))
-    parts += [chunk(b"IDAT", b"".join(rows) + packer.flush()), chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    pixels = (b"IDAT", b"".join(rows) + packer.flush())
+    texts = [(b"zTXt", b"Comment\0\0" + text)] if text else []
+    return png_files.png(png_files.size(width, height, 1, 0), *texts, pixels, png_files.END)
 
 
 def gif(width: int, height: int) -> bytes:

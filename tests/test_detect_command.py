@@ -7,12 +7,12 @@ import json
 import os
 import re
 import shutil
-import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import png_files
 import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
@@ -139,16 +139,9 @@ def test_a_video_is_uncertain_where_its_threshold_lies_inside_the_interval(
 
 
 def test_a_png_of_30000_pixels_is_refused_unread(tmp_path: Path, engine: Path) -> None:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(kind + data))
-        return struct.pack(">I", len(data)) + kind + data + check
-
-    header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
     pixels = zlib.compress(bytes(10_000_000))  # far from all of it; nobody shall ask
     bomb = tmp_path / "bomb.png"
-    bomb.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    )
+    bomb.write_bytes(png_files.png(png_files.size(30000, 30000), (b"IDAT", pixels), png_files.END))
     result = zoo(bomb, "--faces", "none", engine=engine)
     assert result.exit_code == 2
     assert "too large" in result.stderr

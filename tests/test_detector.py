@@ -18,6 +18,7 @@ from tiny_engine import SIZE, TINY_INFO, TinyEngine, TinyWeights, random_frames
 from runtime import Detector, Verdict
 from runtime.engine_info import WeightsInfo
 from runtime.errors import EngineError, FramesError, ImageError, ZooError
+from runtime.frames import EncodedImage
 
 
 @pytest.fixture(scope="module")
@@ -256,9 +257,10 @@ def test_classify_paths_pil_images_and_arrays(
     path = tmp_path / "face.png"
     Image.fromarray(frame).save(path)
     logit, fake = (float(each[0]) for each in tiny_engine.reference(frame[None]))
-    images = [path, str(path), Image.fromarray(frame), frame]
+    content = EncodedImage("face.png", path.read_bytes())
+    images = [path, str(path), content, Image.fromarray(frame), frame]
     verdicts = detector.classify(images)
-    assert [verdict.source for verdict in verdicts] == [str(path), str(path), None, None]
+    assert [verdict.source for verdict in verdicts] == [str(path), str(path), None, None, None]
     for verdict in verdicts:
         assert verdict.fake == pytest.approx(fake, abs=1e-6)
         assert verdict.logit == pytest.approx(logit, abs=1e-5)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import io
 import random
-import struct
 import subprocess
 import sys
 import threading
 import time
 import warnings
-import zlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import png_files
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
@@ -146,25 +145,13 @@ def test_one_pixel() -> None:
     assert (frame == (10, 20, 30)).all()
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A PNG of that size whose pixels were never written."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-
-
 # Above our limit alone, and above PIL's own.
 @pytest.mark.parametrize("size", [(12_001, 12_000), (60_000, 60_000)])
 def test_huge_image_is_refused_undecoded(
     tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "huge.png"
-    path.write_bytes(png_header(*size))
+    path.write_bytes(png_files.header(*size))
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("it was decoded"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -176,7 +163,7 @@ def test_large_image_below_the_limit_comes_without_a_warning(tmp_path: Path) -> 
     # PIL warns from 89 megapixels on; telephones make larger photographs. The pixels are
     # missing here, so that the test stays small: what fails is the decoding, not the limit.
     path = tmp_path / "large.png"
-    path.write_bytes(png_header(12_000, 9_000))
+    path.write_bytes(png_files.header(12_000, 9_000))
     assert MAX_PIXELS > 12_000 * 9_000
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -8,13 +8,13 @@ import struct
 import threading
 import time
 import tracemalloc
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import png_files
 import pytest
 from forks import in_child
 from limits import within
@@ -40,19 +40,6 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 def small() -> Image.Image:
     return Image.new("RGB", (8, 8), (200, 10, 10))
-
-
-def png_chunk(kind: bytes, data: bytes = b"") -> bytes:
-    check = struct.pack(">I", zlib.crc32(kind + data))
-    return struct.pack(">I", len(data)) + kind + data + check
-
-
-def png_header(width: int, height: int, depth: int, colour: int) -> bytes:
-    """A PNG without its pixels: an image of that size to whoever reads the header."""
-    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"".join(
-        [b"\x89PNG\r\n\x1a\n", png_chunk(b"IHDR", head), png_chunk(b"IDAT"), png_chunk(b"IEND")]
-    )
 
 
 def tiff(width: int, height: int, pixels: bytes, *more: tuple[int, int]) -> bytes:
@@ -90,7 +77,7 @@ def test_postscript_is_no_image(tmp_path: Path, postscript: bytes) -> None:
 def test_postscript_that_pil_opened_is_not_decoded_for_it(postscript: bytes) -> None:
     with (
         Image.open(io.BytesIO(postscript)) as image,
-        pytest.raises(ImageError, match="a EPS, and not decoded yet"),
+        pytest.raises(ImageError, match="of the format EPS, and not decoded yet"),
     ):
         load_image(image)
 
@@ -138,6 +125,7 @@ def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
         file.truncate(10 << 30)
     with within(5), pytest.raises(ImageError, match="at most 268,435,456 are read"):
         load_image(tmp_path / "x.png")
+    assert not is_image(tmp_path / "x.png")
 
 
 # Memory.
@@ -160,8 +148,8 @@ WIDE_TIFF = (258, 32), (278, SIDE), (273, 0), (279, 100), (339, 2)
     "make",
     [
         lambda: jpeg_2000(SIDE),
-        lambda: png_header(SIDE, SIDE, 16, 0),
-        lambda: png_header(SIDE, SIDE, 8, 2),
+        lambda: png_files.header(SIDE, SIDE, 16, 0),
+        lambda: png_files.header(SIDE, SIDE, 8, 2),
         lambda: tiff(SIDE, SIDE, bytes(100), *WIDE_TIFF),
         # A tile of 900 million pixels in an image of 64 x 64.
         lambda: tiff(64, 64, bytes(100), (322, 30_000), (323, 30_000), (324, 0), (325, 100)),
@@ -178,9 +166,20 @@ def test_what_would_take_gigabytes_is_refused_undecoded(
         load_image(EncodedImage("x", data))
 
 
+@pytest.mark.parametrize("how", [HOW, Preprocessing(8, 8, "nearest", "center", 8)])
+def test_a_line_that_would_be_turned_and_widened_is_refused(
+    how: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upright, each of its 100 million rows would become 8 pixels wide."""
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("it is decoded"))
+    line = EncodedImage("the image of x", png_files.header(100_000_000, 1, 8, 0))
+    with pytest.raises(ImageError, match=r"^the image of x is too (large|long and narrow)\n"):
+        to_frame(line, how)
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_what_telephones_make_is_within_the_limit() -> None:
-    with Image.open(io.BytesIO(png_header(12_000, 9_000, 8, 2))) as image:
+    with Image.open(io.BytesIO(png_files.header(12_000, 9_000, 8, 2))) as image:
         assert bytes_due(image) <= MEMORY
 
 
@@ -281,20 +280,22 @@ def gif_with_comments(count: int) -> bytes:
         ),
         lambda: (
             encoded(small(), "PNG")[:33]
-            + png_chunk(b"zzZz") * (1 << 18)
+            + png_files.chunk(b"zzZz") * (1 << 18)
             + encoded(small(), "PNG")[33:]
         ),
     ],
     ids=["GIF comments", "JPEG segments", "PNG chunks"],
 )
 def test_a_file_of_a_million_parts_is_given_up(
-    make: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
+    make: Callable[[], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_file, "SECONDS", 0.1)
-    data = make()
+    path = tmp_path / "x"
+    path.write_bytes(make())
     start = time.thread_time()
     with pytest.raises(ImageError, match=r"not an image that can be read.*\n.*taking it apart"):
-        load_image(EncodedImage("x", data))
+        load_image(path)
+    assert not is_image(path)
     assert time.thread_time() - start < 1
 
 
