@@ -125,9 +125,8 @@ def summarise(faces: Sequence[FaceVerdict], threshold: float) -> Summary:
     values = np.asarray([face.fake for face in faces], np.float64)
     mean = float(values.mean())
     times = [face.time for face in faces if face.time is not None]
-    interval = None
-    if len(times) == len(faces):
-        interval = mean_interval(values.tolist(), times, [face.track for face in faces])
+    tracks = [face.track for face in faces]
+    interval = mean_interval(values.tolist(), times, tracks) if times else None
     return Summary(
         _label(*(interval or (mean, mean)), threshold),
         len(values),

@@ -7,6 +7,7 @@ import resource
 from pathlib import Path
 from typing import Any
 
+import png_files
 import pytest
 from click.testing import CliRunner
 from limits import within
@@ -49,6 +50,14 @@ def test_a_list_of_other_files_is_no_video(tmp_path: Path, name: str, other: str
     with within(5), pytest.raises(VideoError, match=f"{name} is not a video"):
         Video(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - taken < 50_000  # kB
+
+
+def test_a_kind_outside_the_list_is_refused_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp4"
+    for content in (LISTS["list.mp4"].encode(), LISTS["list.sdp"].encode(), png_files.header(9, 9)):
+        path.write_bytes(content)
+        with pytest.raises(VideoError, match=r"x\.mp4 is not a video.*\n.*none of the kinds mov"):
+            Video(path)
 
 
 def test_lists_of_lists_take_no_descriptors(tmp_path: Path) -> None:
@@ -113,6 +122,17 @@ def test_frames_beyond_8k_are_refused(tmp_path: Path) -> None:
         writer.mux(packet)
     with pytest.raises(VideoError, match="12000 x 12000 is more than 36,000,000"):
         Video(path)
+
+
+def test_times_beyond_every_clock_end_with_the_last_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "x.mp4", frames=4, size=(32, 32))
+    monkeypatch.setattr(Video, "length", lambda self: 1e18)
+    with Video(path) as video:
+        (last,) = video.frames(Sampling("spread", 2))
+        assert last.time == pytest.approx(0.12)
+        assert video.damage == ["it ends at 0.1 s of 1000000000000000000.0 s"]
 
 
 def test_a_frame_of_pixels_that_cannot_be_made_rgb_is_left_out(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,17 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path, read: object) -> Non
         with pytest.raises(ImageError, match=what) as caught:
             read(path, error=ImageError)
         assert len(caught.value.what) < 600
+
+
+def test_a_small_file_takes_little_memory_whatever_its_limit(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    tracemalloc.start()
+    try:
+        assert read_bytes(tmp_path / "x", most=64 << 20) == b"abc"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_a_file_over_the_limit_is_refused_by_its_size(tmp_path: Path) -> None:

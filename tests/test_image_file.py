@@ -89,14 +89,18 @@ def test_kinds_outside_the_list_are_refused(tmp_path: Path) -> None:
             load_image(tmp_path / "x.png")
 
 
-@pytest.mark.parametrize("kind", image_file.FORMATS)
+@pytest.mark.parametrize("kind", [*image_file.FORMATS, "MPO"])
 def test_all_of_the_list_are_read(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x"
-    path.write_bytes(encoded(small(), kind))
+    more = {"save_all": True, "append_images": [small()]} if kind == "MPO" else {}
+    path.write_bytes(encoded(small(), kind, **more))
     assert is_image(path)
-    assert np.abs(to_frame(path, HOW).astype(int) - (200, 10, 10)).max() < 12
-    bytes_are_the_same = to_frame(EncodedImage("x", path.read_bytes()), HOW)
-    np.testing.assert_array_equal(bytes_are_the_same, to_frame(path, HOW))
+    frame = to_frame(path, HOW)
+    assert np.abs(frame.astype(int) - (200, 10, 10)).max() < 12
+    np.testing.assert_array_equal(to_frame(EncodedImage("x", path.read_bytes()), HOW), frame)
+    with Image.open(path) as not_decoded:
+        assert not_decoded.format == kind
+        np.testing.assert_array_equal(to_frame(not_decoded, HOW), frame)
 
 
 # Files that are none.
@@ -177,6 +181,25 @@ def test_a_line_that_would_be_turned_and_widened_is_refused(
         to_frame(line, how)
 
 
+@pytest.mark.parametrize(
+    ("kind", "mode", "options", "due"),
+    [
+        ("JPEG", "RGB", {}, 4),
+        ("JPEG", "RGB", {"progressive": True}, 4 + 3 * 2),  # coefficients
+        ("PNG", "RGB", {}, 4 + 4),  # turned
+        ("PNG", "I;16", {}, 2 + 2 + 1 + 4),  # turned, narrow, three colours
+        ("BMP", "RGB", {}, 4 + 4),
+        ("WEBP", "RGB", {}, 4 + 12),
+        ("AVIF", "RGB", {}, 4 + 12),
+        ("JPEG2000", "RGB", {}, 4 + 3 * 6),
+    ],
+)
+def test_bytes_that_a_pixel_takes(kind: str, mode: str, options: dict[str, bool], due: int) -> None:
+    data = encoded(Image.new(mode, (8, 8)), kind, **options)
+    with Image.open(io.BytesIO(data)) as image:
+        assert bytes_due(image) == 64 * due
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_what_telephones_make_is_within_the_limit() -> None:
     with Image.open(io.BytesIO(png_files.header(12_000, 9_000, 8, 2))) as image:
@@ -194,6 +217,15 @@ def test_wide_greys_are_made_narrow_without_wide_copies(dtype: type) -> None:
         tracemalloc.stop()
     # A byte a pixel, and a piece at a time of what is wide.
     assert peak < 6_000_000 + 40_000_000
+
+
+def test_wide_greys_are_scaled_by_all_of_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_file, "_AT_A_TIME", 2)
+    rows = np.array([[0, 1], [1, 1], [1, 200]], np.float32)
+    np.testing.assert_array_equal(load_image(Image.fromarray(rows)).getchannel(0), rows)
+    rows[2, 1] = np.nan
+    with pytest.raises(ImageError, match="pixels that are no numbers"):
+        load_image(Image.fromarray(rows))
 
 
 def test_threads_share_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,20 +259,21 @@ def test_threads_share_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_one_that_needs_all_gets_its_turn() -> None:
     memory = SharedMemory(10)
-    with memory.take(100), within(5):
-        pass
     order = []
 
     def late() -> None:
         with memory.take(6):
             order.append("late")
 
-    with memory.take(5):
-        thread = threading.Thread(target=late)
-        thread.start()
-        time.sleep(0.05)
-        order.append("early")
-    thread.join()
+    with within(5):
+        with memory.take(100):
+            pass
+        with memory.take(5):
+            thread = threading.Thread(target=late, daemon=True)
+            thread.start()
+            time.sleep(0.05)
+            order.append("early")
+        thread.join()
     assert order == ["early", "late"]
 
 
@@ -334,6 +367,17 @@ def test_nobody_turns_an_image_twice() -> None:
 
 
 def test_an_image_of_the_user_is_copied() -> None:
-    mine = small()
-    load_image(mine).putpixel((0, 0), (0, 0, 0))
-    assert mine.getpixel((0, 0)) == (200, 10, 10)
+    opened = Image.open(io.BytesIO(encoded(small(), "PNG")))
+    for mine in (small(), opened):
+        load_image(mine).putpixel((0, 0), (0, 0, 0))
+        assert mine.getpixel((0, 0)) == (200, 10, 10)
+    palette = small().convert("P")
+    palette.info["transparency"] = 0
+    assert "transparency" not in load_image(palette).info
+    assert palette.info["transparency"] == 0
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF", "JPEG2000"])
+def test_a_decoder_is_not_kept(kind: str) -> None:
+    picture = load_image(EncodedImage("x", encoded(small(), kind)))
+    assert not isinstance(picture, ImageFile.ImageFile)

@@ -107,6 +107,29 @@ def test_calls_are_run_in_the_order_in_which_they_came(callers: ThreadPoolExecut
     cores.close()
 
 
+def test_no_call_overtakes_one_that_is_just_being_given(
+    callers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work()
+    work.let_go.set()
+    cores = SharedCores(work.run, work.run, few=0, workers=1)
+    submit, begun = cores._workers.submit, threading.Event()
+
+    def slow(*given: Any) -> Any:
+        if not begun.is_set():
+            begun.set()
+            time.sleep(0.1)
+        return submit(*given)
+
+    monkeypatch.setattr(cores._workers, "submit", slow)
+    one = callers.submit(cores.run, np.zeros(1, np.uint8))
+    assert begun.wait(LONG)
+    callers.submit(cores.run, np.zeros(2, np.uint8)).result(LONG)
+    one.result(LONG)
+    assert work.sizes == [1, 2]
+    cores.close()
+
+
 def test_an_error_reaches_its_caller_and_is_not_counted_on(callers: ThreadPoolExecutor) -> None:
     hold = threading.Event()
 

@@ -39,7 +39,7 @@ class Film:
     """Frames one after another, and what the tracker says of them."""
 
     def __init__(self, wall: tuple[int, int, int] = HALL) -> None:
-        self.tracker, self.wall, self.time = Tracker(), wall, 0.0
+        self.tracker, self.wall, self.time, self.step = Tracker(), wall, 0.0, STEP
 
     def show(self, *people: Person, hidden: tuple[Person, ...] = ()) -> list[int]:
         """The tracks of these people; of the hidden ones no face was found."""
@@ -47,7 +47,7 @@ class Film:
         pen = ImageDraw.Draw(picture)
         for one in (*hidden, *people):
             one.draw(pen)
-        self.time += STEP
+        self.time += self.step
         return self.tracker.follow([one.face for one in people], picture, self.time)
 
 
@@ -67,12 +67,47 @@ def test_the_closer_of_two_who_look_alike_gets_the_track() -> None:
     assert film.show(other, one) == [1, 0]
 
 
+def test_the_nearer_of_two_gets_the_track_where_looks_tell_nothing() -> None:
+    tracker, dark = Tracker(), Image.new("RGB", (640, 360))
+    assert tracker.follow([Person(200, 80, RED).face], dark, 0.0) == [0]
+    faces = [Person(150, 80, RED).face, Person(210, 80, RED).face]
+    assert tracker.follow(faces, dark, STEP) == [1, 0]
+
+
+def test_clothes_that_the_light_changes_little_by_little() -> None:
+    film, man = Film(), Person(300, 80, RED)
+    for part in np.linspace(0, 0.25, 9):
+        red, green, blue = (1 - part) * np.array(RED) + part * np.array(BLUE)
+        man.clothes = (int(red), int(green), int(blue))
+        assert film.show(man) == [0]
+    assert film.show(Person(300, 80, RED)) == [1], "or nothing has changed"
+
+
 def test_a_man_who_turns_his_head_for_two_seconds_is_the_same() -> None:
     film, man = Film(), Person(300, 80, BLUE)
     assert film.show(man) == [0]
     for _ in range(6):
         assert film.show(hidden=(man,)) == []
     man.x += 20
+    assert film.show(man) == [0]
+
+
+def test_who_is_missed_in_one_of_a_few_frames_is_the_same() -> None:
+    film, man = Film(), Person(300, 80, BLUE)
+    film.step = 10.0
+    film.show(man)
+    film.show(hidden=(man,))
+    assert film.show(man) == [0]
+
+
+def test_a_movement_goes_on_for_a_while_and_then_ends() -> None:
+    film, man = Film(), Person(20, 80, RED)
+    film.show(man)
+    man.x = 120
+    film.show(man)
+    for _ in range(4):
+        film.show(hidden=(man,))
+    man.x = 300
     assert film.show(man) == [0]
 
 
@@ -129,6 +164,8 @@ def test_another_size_is_another_person() -> None:
     film = Film()
     film.show(Person(100, 80, RED, 120))
     assert film.show(Person(140, 110, RED, 40)) == [1]
+    film.show(Person(300, 80, BLUE))
+    assert film.show(Person(430, 80, BLUE, 75)) == [3], "too far for one who is larger"
 
 
 def test_no_face_and_faces_beyond_the_edge_are_no_trouble() -> None:
@@ -137,6 +174,7 @@ def test_no_face_and_faces_beyond_the_edge_are_no_trouble() -> None:
     outside = [Person(-50, -30, RED), Person(630, 350, BLUE), Person(900, 900, GREEN)]
     assert film.show(*outside) == [0, 1, 2]
     assert film.show(Person(10, 10, RED, 0.0)) == [3]
+    assert film.show(Person(10, 10, RED, 0.0)) == [4]
 
 
 @pytest.mark.parametrize("people", [1, 7])
@@ -170,3 +208,12 @@ def test_a_pan_is_no_cut() -> None:
     views = [scene(wide.crop((x, 0, x + 640, 360))) for x in (0, 40, 80)]
     assert all(alike(one, other) > 0.85 for one, other in pairwise(views))
     assert alike(views[0], scene(Image.new("RGB", (640, 360), STREET))) < 0.5
+
+
+def test_another_right_third_and_another_dark_room_are_cuts() -> None:
+    dark, darker = (scene(Image.new("RGB", (90, 60), (v, v, v))) for v in (30, 12))
+    assert alike(dark, darker) < 0.85
+    room = Image.new("RGB", (90, 60), HALL)
+    other = room.copy()
+    other.paste(RED, (60, 0, 90, 60))
+    assert alike(scene(room), scene(other)) < 0.85

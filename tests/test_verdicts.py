@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtime.mean_interval import RESAMPLES, mean_interval, student
+from runtime.mean_interval import RESAMPLES, _by_second, _correlation, mean_interval, student
 from runtime.verdicts import FaceVerdict, Summary, summarise, tracks_of
 
 #: Faces a second, as ``zoo detect`` looks at a clip of 30 frames a second.
@@ -128,6 +130,43 @@ def test_a_verdict_is_certain_where_its_interval_is_on_one_side(
     assert found == summarise(seen(fake, [0, 1, 2, 3]), 0.5), "the same each time"
 
 
+def test_the_ends_of_the_interval_are_inside_it_above_and_outside_below() -> None:
+    faces = seen([0.9, 0.2, 0.8, 0.4], [0, 1, 2, 3])
+    found = summarise(faces, 0.5)
+    assert found.low is not None
+    assert found.high is not None
+    assert summarise(faces, found.low).label == "fake"
+    assert summarise(faces, found.high).label == "uncertain"
+
+
+def test_the_track_with_the_most_faces_comes_first() -> None:
+    people = [*seen([0.9] * 2, track=0), *seen([0.1] * 5, track=1)]
+    assert [t.track for t in tracks_of(people, 0.5)] == [1, 0]
+
+
+def test_faces_that_are_all_the_same_have_exactly_their_mean() -> None:
+    for fake in np.linspace(0.05, 0.95, 19):
+        found = summarise(seen([float(fake)] * 31), 0.5)
+        assert (found.low, found.high) == (found.mean, found.mean)
+
+
+def test_seconds_of_no_correlation_are_taken_for_such() -> None:
+    """Of n values about their own mean the plain estimate is 1/n too small."""
+    rng = np.random.default_rng(0)
+    times = np.arange(8.0)
+    found = [_correlation(_by_second(rng.normal(size=8), times, [0] * 8)) for _ in range(500)]
+    assert abs(np.mean(found)) < 0.05
+
+
+def test_a_correlation_beyond_reason_is_bounded() -> None:
+    rising = mean_interval(np.linspace(0.3, 0.7, 300).tolist(), range(300), [0] * 300)
+    assert rising is not None
+    assert 0.4 < rising[0] < rising[1] < 0.6
+    flickering = mean_interval([0.2, 0.8] * 10, range(20), [0] * 20)
+    assert flickering is not None
+    assert flickering[1] - flickering[0] > 0.24, "no surer than of independent seconds"
+
+
 def test_the_threshold_itself_is_fake() -> None:
     same = summarise(seen([0.3] * 9), 0.3)
     assert (same.label, same.low, same.high) == ("fake", same.mean, same.mean)
@@ -158,14 +197,18 @@ def test_a_crowd_of_passers_by_has_an_interval() -> None:
     assert 0.1 < found[0] < 0.3 < found[1] < 0.5
 
 
-def test_an_hour_of_one_face_take_no_time_and_little_memory() -> None:
-    import time
-
+def test_an_hour_of_one_face_takes_no_time_and_little_memory() -> None:
     rng = np.random.default_rng(0)
     seconds = 3600
     start = time.perf_counter()
-    found = mean_interval(rng.beta(8, 4, seconds).tolist(), range(seconds), [0] * seconds)
+    tracemalloc.start()
+    try:
+        found = mean_interval(rng.beta(8, 4, seconds).tolist(), range(seconds), [0] * seconds)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     assert time.perf_counter() - start < 3
+    assert peak < 28_000_000, "all resamples at once take more"
     assert found is not None
     assert 0.655 < found[0] < found[1] < 0.68
 

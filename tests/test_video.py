@@ -333,6 +333,8 @@ def test_without_a_finder_whole_frames_are_judged(clip: Path, detector: Detector
     assert len(found.faces) == 10
     assert found.faces[0].box is None
     assert found.tracks == ()
+    assert found.overall is not None
+    assert found.highest == found.overall.mean < max(face.fake for face in found.faces)
 
 
 def test_a_truncated_file_is_judged_and_the_result_says_so(
