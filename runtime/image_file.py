@@ -9,6 +9,7 @@ than `MEMORY`.
 from __future__ import annotations
 
 import io
+import os
 import threading
 import time
 import warnings
@@ -154,6 +155,16 @@ def _check_lazy(image: Image.Image) -> None:
 #: Warning filters belong to the process: two threads changing them at once would leave
 #: the change behind.
 _FILTERS = threading.Lock()
+
+
+def _unlock_filters() -> None:
+    global _FILTERS
+    _FILTERS = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    # The thread that holds the lock is not there in a child.
+    os.register_at_fork(after_in_child=_unlock_filters)
 
 
 def _header(file: Any) -> Image.Image:

@@ -283,6 +283,13 @@ def test_a_child_does_not_wait_for_threads_that_it_has_not() -> None:
         assert in_child(lambda: memory.take(10).__enter__() is None)
 
 
+def test_a_child_does_not_wait_for_a_header_that_its_parent_reads() -> None:
+    with image_file._FILTERS:
+        assert in_child(
+            lambda: load_image(EncodedImage("x", encoded(small(), "PNG"))).size == (8, 8)
+        )
+
+
 def test_too_little_memory_is_an_error_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: Any) -> None:
         raise MemoryError

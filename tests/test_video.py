@@ -347,9 +347,9 @@ def test_a_truncated_file_is_judged_and_the_result_says_so(
     assert found.damage
     # The index is there, and of the frames nothing.
     data = whole.read_bytes()
-    nothing = tmp_path / "n.mp4"
+    nothing = tmp_path / "n\n.mp4"
     nothing.write_bytes(data[: data.index(b"mdat") + 12])
-    with pytest.raises(VideoError, match=r"n\.mp4"):
+    with pytest.raises(VideoError, match=r"n\\n\.mp4 is not a video that can be judged\n"):
         Judge(detector, Finder()).video(nothing)
 
 
