@@ -113,7 +113,10 @@ def decode(
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file begins as an image of `FORMATS`; no pixel is decoded."""
+    """Whether a file, no larger than is read, begins as an image of `FORMATS`.
+
+    Looked at within the same limits as `decode` looks; no pixel is decoded.
+    """
     try:
         with _file_of(path):
             return True
