@@ -49,8 +49,8 @@ def mean_interval(
 
     It speaks of more footage like this: the same people in other seconds. That the values
     are right it does not say. Measured on scores that forget themselves in half a second,
-    as those of a clip with one speaker do, it holds the true mean in 93 % of clips of 10 s
-    and in 94 % of clips of 30 s; the plain bootstrap over faces does in 70 %.
+    as those of a clip with one speaker do, it holds the true mean in 93 % of 4,000 simulated
+    clips of 10 s and in 94 % of those of 30 s; the plain bootstrap over faces does in 72 %.
 
     Args:
         values: N of them, at least one.
