@@ -230,6 +230,15 @@ def test_names_that_are_formulas_in_the_table_of_scores(
     assert set(read_goldens(scores, "fake")) == set(names)
 
 
+def test_a_name_is_not_broken_where_a_table_has_no_new_line(tmp_path: Path) -> None:
+    """Python takes each of these for the end of a line; CSV does not."""
+    names = [f"a{character}b.png" for character in "\x0b\x0c\x1c\x85\u2028"]
+    table = tmp_path / "t.csv"
+    table.write_text("file,label,A\n" + "".join(f"{name},fake,0.5\n" for name in names))
+    assert [image.name for image in open_table(table).images] == names
+    assert list(read_goldens(table, "A")) == names
+
+
 # Numbers beyond all measure.
 
 
