@@ -15,7 +15,7 @@ from runtime.errors import ZooError
 from runtime.verdicts import FaceVerdict, MediaVerdict, Summary, SummaryLabel
 from zoo.annotate import annotate
 from zoo.detect_run import DetectRequest, DetectRun
-from zoo.drawing import _free_place, _meet, add_strip, clip_words, draw_faces, strip_height
+from zoo.drawing import _free_place, _meet, clip_words, draw_faces, strip_below, strip_height
 from zoo.faces_in_time import FacesInTime
 
 
@@ -239,7 +239,7 @@ def test_the_strip_says_the_verdict_and_its_interval() -> None:
 
 @pytest.mark.parametrize("size", [(1920, 1080), (64, 640), (16, 16)])
 def test_the_strip_is_no_wider_than_the_picture(size: tuple[int, int]) -> None:
-    picture = add_strip(Image.new("RGB", size, (9, 9, 9)), overall("uncertain"), True)
+    picture = strip_below(size, overall("uncertain"), True)
     assert picture.size == (size[0], size[1] + strip_height(size))
     strip = np.asarray(picture)[size[1] :].astype(int)
     written = (np.abs(strip - (250, 200, 40)).sum(axis=2) > 150).any(axis=0)

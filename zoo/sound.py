@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from runtime.video.opening import open_container, short_reason, video_stream
@@ -94,22 +93,18 @@ class Sound:
     def __enter__(self) -> Sound:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._container.close()
 
     def _copied(self, track: Any) -> Iterator[tuple[float, Any]]:
         last: int | None = None
         for packet in self._read(track):
-            if packet.size == 0 or packet.is_corrupt:
+            if packet.size == 0:  # the end
                 continue
             stamp = packet.pts if packet.dts is None else packet.dts
             # A muxer takes rising times alone; a damaged file may have others.
-            if stamp is None or (last is not None and stamp <= last):
+            if packet.is_corrupt or stamp is None or (last is not None and stamp <= last):
+                self._leave_out("a part of it is damaged")
                 continue
             last = stamp
             shift = round(self._start / packet.time_base)
@@ -183,16 +178,10 @@ class Sound:
     def _read(self, track: Any) -> Iterator[Any]:
         import av
 
-        packets = self._container.demux(track)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except (av.FFmpegError, OSError) as error:
-                self._leave_out(short_reason(error))
-                return
-            yield packet
+        try:
+            yield from self._container.demux(track)
+        except (av.FFmpegError, OSError) as error:
+            self._leave_out(short_reason(error))
 
     def _leave_out(self, why: str) -> None:
         self.missing = self.missing or f"not all of its sound is in the copy: {why}"
