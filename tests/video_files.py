@@ -155,6 +155,15 @@ def heard_and_seen(path: Path) -> tuple[float, float]:
     return heard, seen
 
 
+def mark_damage(path: Path, out: Path) -> Path:
+    """The same MPEG transport stream, one packet of its sound marked as received wrong."""
+    data = bytearray(path.read_bytes())
+    sound = [at for at in range(0, len(data), 188) if data[at + 1] & 31 == 1 and data[at + 2] == 1]
+    data[sound[len(sound) // 2] + 1] |= 0x80
+    out.write_bytes(data)
+    return out
+
+
 def cut(path: Path, out: Path, part: float) -> Path:
     """The first part of a file."""
     data = path.read_bytes()
