@@ -22,11 +22,11 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.all_networks import RESULTS, choose_weights
-from benchmarks.environment import describe_machine
+from benchmarks.environment import describe_file, describe_machine
 from benchmarks.result import write_files
 from export.certificate import FP16_BAR
 from export.samples import read_samples
-from runtime.engine_info import Preprocessing, file_sha256
+from runtime.engine_info import Preprocessing
 from runtime.errors import ZooError
 from runtime.terminal import tell
 from zoo.card import ModelCard
@@ -202,8 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "command": COMMAND,
             "environment": describe_machine(),
             "images": {
-                "file": asked.images.name,
-                "sha256": file_sha256(asked.images) if asked.images.is_file() else None,
+                **describe_file(asked.images),
                 "limit": asked.limit,
             },
         }

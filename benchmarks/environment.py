@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from runtime.backends.shared_cores import count_cores
+from runtime.engine_info import file_sha256
 from runtime.errors import MissingPackageError
 from zoo import __version__
 
@@ -45,6 +46,11 @@ _GPU_FIELDS = {
     "sm_mhz": "clocks.sm",
     "memory_mhz": "clocks.mem",
 }
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """A file or folder that was measured on, by its name; a file by its bytes too."""
+    return {"file": path.name, "sha256": file_sha256(path) if path.is_file() else None}
 
 
 def describe_machine() -> dict[str, Any]:

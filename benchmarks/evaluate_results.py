@@ -21,11 +21,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.environment import describe_machine
+from benchmarks.environment import describe_file, describe_machine
 from benchmarks.result import write_files
 from benchmarks.tables import evaluation as evaluation_table
 from benchmarks.validation_bars import KNOWN, Check
-from runtime.engine_info import file_sha256
 from runtime.errors import ZooError
 from runtime.terminal import tell
 
@@ -72,8 +71,7 @@ def evaluate(images: Path, known: Mapping[str, Mapping[str, float]] = KNOWN) -> 
         "command": COMMAND,
         "environment": machine,
         "images": {
-            "file": images.name,
-            "sha256": file_sha256(images) if images.is_file() else None,
+            **describe_file(images),
         },
         "evaluate_seconds": round(seconds, 1),
         "evaluations": evaluations,

@@ -19,7 +19,6 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -27,13 +26,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.environment import describe_machine
+from benchmarks.environment import describe_file, describe_machine
 from benchmarks.result import write_files
-from benchmarks.validation import NETWORKS, RESULTS, export_weights, kept_in_fp32, load_graph
-from export.certificate import FP16_BAR, Comparison, compare
+from benchmarks.validation import (
+    NETWORKS,
+    RESULTS,
+    export_weights,
+    kept_in_fp32,
+    load_graph,
+    parity_figures,
+    shared_preprocessing,
+)
+from export.certificate import FP16_BAR, compare
 from export.certify import emulated_scores
 from export.samples import Samples, read_samples
-from runtime.engine_info import file_sha256
 from runtime.errors import ZooError
 from runtime.terminal import tell
 from zoo.catalog import find_card
@@ -70,14 +76,17 @@ def compare_halves(due: Scores, found: Scores, names: Sequence[str]) -> dict[str
     """The comparison over ``all`` images, the ``first`` half and the ``second``."""
     first = halves_of(names)
     return {
-        what: _figures(
-            compare(
-                Scores(due.logit[chosen], due.fake[chosen]),
-                Scores(found.logit[chosen], found.fake[chosen]),
-                FP16_BAR,
-                names=("FP32", "FP16"),
-            )
-        )
+        what: {
+            "images": int(chosen.sum()),
+            **parity_figures(
+                compare(
+                    Scores(due.logit[chosen], due.fake[chosen]),
+                    Scores(found.logit[chosen], found.fake[chosen]),
+                    FP16_BAR,
+                    names=("FP32", "FP16"),
+                )
+            ),
+        }
         for what, chosen in (("all", first | ~first), ("first", first), ("second", ~first))
     }
 
@@ -116,12 +125,6 @@ def measure_weights(
     }
 
 
-def _figures(found: Comparison) -> dict[str, Any]:
-    keys = ("images", "max_p", "p99_p", "mean_p", "max_logit", "flips")
-    data = asdict(found)
-    return {key: data[key] for key in keys}
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write; 1 where FP16 is further off than it may be."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -135,9 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start = perf_counter()
     try:
         cards = [find_card(name) for name in asked.network or NETWORKS]
-        how = cards[0].preprocessing
-        if any(card.preprocessing != how for card in cards):
-            raise ZooError("these networks do not share one way of preprocessing")
+        how = shared_preprocessing(cards)
         sets = [(path.name, read_samples(path, how, asked.limit)) for path in asked.images]
         results = []
         for card in cards:
@@ -151,11 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "command": COMMAND + (f" --limit {asked.limit}" if asked.limit else ""),
             "environment": describe_machine(),
             "images": [
-                {
-                    "file": path.name,
-                    "sha256": file_sha256(path) if path.is_file() else None,
-                    "images": len(samples.names),
-                }
+                {**describe_file(path), "images": len(samples.names)}
                 for path, (_, samples) in zip(asked.images, sets, strict=True)
             ],
             "most_allowed": MAX_P,

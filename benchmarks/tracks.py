@@ -20,17 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.environment import describe_machine
 from benchmarks.result import write_files
+from benchmarks.video_speed import RESULTS, find_clips
 from runtime.errors import ZooError
-from runtime.faces import Face, FaceFinder, Selection, select
+from runtime.faces import Face, FaceFinder, Selection, YuNet, select
 from runtime.faces.face import overlap
 from runtime.terminal import tell
 from runtime.video import Sampling, Tracker, Video
+from runtime.video.tracks import middle
+from weights.store import locate
 
 if TYPE_CHECKING:
     from PIL import Image
 
-RESULTS = Path(__file__).parent / "results"
-_VIDEOS = Path(__file__).resolve().parents[1].parent / "shared" / "videos"
 EVERY = 10
 #: Of each clip: the people of each looked-at frame from left to right, a letter each; and
 #: the cuts, in seconds. One name for all frames: that person is in each of them.
@@ -71,19 +72,19 @@ class ByBoxes:
     """The boxes alone: they overlap by a quarter, or lie within 0.6 of their size."""
 
     def __init__(self) -> None:
-        self._open: list[tuple[int, Face, int]] = []
+        #: By number: the last sighting, and the frame that it was in.
+        self._last: dict[int, tuple[Face, int]] = {}
         self._frame = self._next = 0
 
     def follow(self, faces: Sequence[Face], picture: Image.Image, time: float) -> list[int]:
         """See `runtime.video.Tracker.follow`."""
         self._frame += 1
-        last = {number: (face, seen) for number, face, seen in self._open}
-        last = {n: (face, seen) for n, (face, seen) in last.items() if self._frame - seen <= 3}
+        self._last = {n: last for n, last in self._last.items() if self._frame - last[1] <= 3}
         pairs = sorted(
             (
                 (near, index, number)
                 for index, face in enumerate(faces)
-                for number, (before, _) in last.items()
+                for number, (before, _) in self._last.items()
                 if (near := _near(before, face)) > 0
             ),
             reverse=True,
@@ -92,11 +93,10 @@ class ByBoxes:
         for _, index, number in pairs:
             if index not in numbers and number not in numbers.values():
                 numbers[index] = number
-        for index in range(len(faces)):
+        for index, face in enumerate(faces):
             if index not in numbers:
                 numbers[index], self._next = self._next, self._next + 1
-            last[numbers[index]] = faces[index], self._frame
-        self._open = [(number, face, seen) for number, (face, seen) in last.items()]
+            self._last[numbers[index]] = face, self._frame
         return [numbers[index] for index in range(len(faces))]
 
 
@@ -106,23 +106,16 @@ def _near(one: Face, other: Face) -> float:
     size, its = (math.sqrt(face.width * face.height) for face in (one, other))
     if min(size, its) <= 0 or max(size, its) > 1.5 * min(size, its):
         return 0.0
-    across = one.x + one.width / 2 - other.x - other.width / 2
-    down = one.y + one.height / 2 - other.y - other.height / 2
-    return 0.25 * (1 - math.hypot(across, down) / (0.3 * (size + its)))
+    return 0.25 * (1 - math.dist(middle(one.box), middle(other.box)) / (0.3 * (size + its)))
 
 
 def main() -> int:
     """Measure, print and write ``results/tracks.json``; 1 where two people share a track."""
-    from weights.store import locate
-
-    if not _VIDEOS.is_dir():
-        raise ZooError("there is no clip to measure on", f"{_VIDEOS} does not exist")
-    from runtime.faces import YuNet
-
+    videos = find_clips()
     finder = YuNet(locate("face_detection_yunet_2023mar.onnx").path)
     data: dict[str, Any] = {"machine": describe_machine(), "every": EVERY, "clips": {}}
     for name in PEOPLE:
-        data["clips"][name] = measure(_VIDEOS / name, finder)
+        data["clips"][name] = measure(videos / name, finder)
         tell(f"{name}: {json.dumps(data['clips'][name])}")
     missed = check(data)
     write_files(RESULTS, "tracks", {".json": json.dumps(data, indent=1) + "\n"})
@@ -138,9 +131,11 @@ def measure(clip: Path, finder: FaceFinder) -> dict[str, Any]:
         ZooError: the finder sees other faces than those whose names are known.
     """
     frames: list[tuple[float, Image.Image, list[Face]]] = []
+    chosen = Selection()
     with Video(clip) as video:
         for frame in video.frames(Sampling("every", EVERY)):
-            faces, _ = select(frame.picture, finder.find(frame.picture, 40), Selection())
+            found = finder.find(frame.picture, chosen.min_size)
+            faces, _ = select(frame.picture, found, chosen)
             frames.append((frame.time, frame.picture, sorted(faces, key=lambda face: face.x)))
     names, cuts = PEOPLE[clip.name]
     people = ["" if n == "-" else n for n in names.split()]

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.environment import describe_machine
+from benchmarks.environment import describe_file, describe_machine
 from benchmarks.evaluation.dataset import Dataset, open_dataset
 from benchmarks.evaluation.metrics import Metrics, measure
 from benchmarks.evaluation.scoring import read_frame
@@ -37,7 +37,7 @@ from export.goldens import read_goldens
 from export.keep_fp32 import REASON
 from export.staging import publish, staging
 from runtime.detector import Detector
-from runtime.engine_info import EngineInfo, Preprocessing, file_sha256
+from runtime.engine_info import EngineInfo, Preprocessing
 from runtime.errors import ImageError, ZooError
 from runtime.terminal import tell
 from zoo.card import Head, ModelCard, WeightsCard
@@ -87,9 +87,7 @@ def validate(images: Path, goldens: Path, networks: Sequence[str] = NETWORKS) ->
     start, machine = perf_counter(), describe_machine()
     dataset = open_dataset(images)
     cards = [card for card in CARDS if card.name in networks]
-    how = cards[0].preprocessing
-    if any(card.preprocessing != how for card in cards):
-        raise ZooError("these networks do not share one way of preprocessing")
+    how = shared_preprocessing(cards)
     results = []
     with tempfile.TemporaryDirectory(prefix="validation-") as folder:
         labelled = decode(dataset, how, Path(folder) / "frames.npy")
@@ -104,19 +102,30 @@ def validate(images: Path, goldens: Path, networks: Sequence[str] = NETWORKS) ->
         "command": "python -m benchmarks.validation --images TAR --goldens CSV",
         "environment": machine,
         "images": {
-            "file": images.name,
-            "sha256": file_sha256(images) if images.is_file() else None,
+            **describe_file(images),
             "images": len(labelled.names),
             "fake": int(labelled.fake.sum()),
             "real": int((~labelled.fake).sum()),
             "videos": len(set(labelled.videos)),
         },
-        "goldens": {"file": goldens.name, "sha256": file_sha256(goldens), "digits": DIGITS},
+        "goldens": {**describe_file(goldens), "digits": DIGITS},
         "threshold": 0.5,
         "weights": results,
         "passed": all(check["passed"] for one in results for check in one["checks"]),
         "seconds": round(perf_counter() - start, 1),
     }
+
+
+def shared_preprocessing(cards: Sequence[ModelCard]) -> Preprocessing:
+    """The one way in which all these networks take images.
+
+    Raises:
+        ZooError: they have several.
+    """
+    how = cards[0].preprocessing
+    if any(card.preprocessing != how for card in cards):
+        raise ZooError("these networks do not share one way of preprocessing")
+    return how
 
 
 def decode(dataset: Dataset, how: Preprocessing, path: Path) -> Labelled:
@@ -185,7 +194,7 @@ def _measure_weights(
         "weights": weights.name,
         "file": weights.file,
         "kept_fp32": kept_in_fp32(out / "engine.json"),
-        "parity": {kind: _parity(found) for kind, found in parity.items()},
+        "parity": {kind: parity_figures(found) for kind, found in parity.items()},
         "figures": {kind: _figures(found) for kind, found in figures.items()},
         "checks": [asdict(check) for check in checks],
     }
@@ -260,7 +269,8 @@ def _score(engine: Path, frames: NDArray[np.uint8]) -> Scores:
     return Scores(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
 
 
-def _parity(found: Comparison) -> dict[str, float | int]:
+def parity_figures(found: Comparison) -> dict[str, float | int]:
+    """What is kept of a comparison."""
     keys = ("max_p", "p99_p", "mean_p", "max_logit", "flips")
     return {key: getattr(found, key) for key in keys}
 

@@ -26,7 +26,6 @@ from runtime.errors import ZooError
 from runtime.terminal import tell
 
 RESULTS = Path(__file__).parent / "results"
-_VIDEOS = Path(__file__).resolve().parents[1].parent / "shared" / "videos"
 _PAIR = {"pair_fake.mp4": "fake", "pair_real.mp4": "real"}
 _EVERY = 10
 
@@ -37,16 +36,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("engines", nargs="+", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args(arguments)
-    if not _VIDEOS.is_dir():
-        raise ZooError("there is no clip to measure on", f"{_VIDEOS} does not exist")
+    videos = find_clips()
     data: dict[str, Any] = {"machine": describe_machine(), "every": _EVERY, "engines": {}}
     with tempfile.TemporaryDirectory() as folder:
-        clip = make_1080p(_VIDEOS / "stage_one_face.mp4", Path(folder) / "clip.mp4")
+        clip = make_1080p(videos / "stage_one_face.mp4", Path(folder) / "clip.mp4")
         data["clip"] = describe(clip)
         for engine in asked.engines:
             data["engines"][engine.stem] = {
                 "speed": measure(engine, clip, asked.rounds),
-                "pair": {name: judge(engine, _VIDEOS / name) for name in _PAIR},
+                "pair": {name: judge(engine, videos / name) for name in _PAIR},
             }
     missed = check(data)
     write_files(RESULTS, "video", {".json": json.dumps(data, indent=1) + "\n"})
@@ -54,6 +52,18 @@ def main(arguments: list[str] | None = None) -> int:
     for bar in missed:
         tell(f"missed: {bar}")
     return 1 if missed else 0
+
+
+def find_clips() -> Path:
+    """The folder of clips beside the project.
+
+    Raises:
+        ZooError: it is not there.
+    """
+    folder = Path(__file__).resolve().parents[2] / "shared" / "videos"
+    if not folder.is_dir():
+        raise ZooError("there is no clip to measure on", f"{folder} does not exist")
+    return folder
 
 
 def make_1080p(source: Path, out: Path) -> Path:
@@ -113,10 +123,10 @@ def measure(engine: Path, clip: Path, rounds: int) -> dict[str, Any]:
     detect(engine, clip)
     runs = [detect(engine, clip) for _ in range(rounds)]
     result = runs[0][1]
-    wall = statistics.median(seconds for seconds, _ in runs)
+    wall = round(statistics.median(seconds for seconds, _ in runs), 3)
     return {
         "rounds": rounds,
-        "command_seconds": round(wall, 3),
+        "command_seconds": wall,
         "fastest_seconds": round(min(seconds for seconds, _ in runs), 3),
         "slowest_seconds": round(max(seconds for seconds, _ in runs), 3),
         "times_real_time": round(result["duration"] / wall, 2),

@@ -6,9 +6,8 @@ import csv
 import math
 from pathlib import Path
 
-from runtime.csv_cells import plain_text
+from runtime.csv_cells import csv_rows, plain_text
 from runtime.errors import ImageError
-from runtime.files import read_text
 from runtime.text import printable
 
 
@@ -21,10 +20,9 @@ def read_goldens(path: Path, column: str) -> dict[str, float]:
     Raises:
         ImageError: not such a CSV, or it has no such column.
     """
-    lines = read_text(path, error=ImageError).splitlines(keepends=True)
+    reader = csv_rows(path, ImageError)
     bad = f"{printable(path)} cannot be read as golden scores"
     try:
-        reader = csv.DictReader(lines)
         columns = list(reader.fieldnames or ())
         if "file" not in columns:
             raise ImageError(bad, f"its first line names {_shown(columns)}, not 'file'")

@@ -56,7 +56,7 @@ READERS = [goldens, open_table, baseline, resume]
 def test_a_pipe_or_a_device_is_refused_at_once(tmp_path: Path, read: Callable[[Path], Any]) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
-        with within(5), pytest.raises(ZooError):
+        with within(5), pytest.raises(ZooError, match=r"regular file|directory"):
             read(path)
 
 
@@ -118,6 +118,8 @@ def test_golden_scores_are_probabilities(tmp_path: Path, score: str) -> None:
         {"settings": "x"},
         {"figures": [{"peer": ENGINE, "batch": 1, "images_per_s": 0}]},
         {"figures": [{"peer": ENGINE, "batch": 1, "images_per_s": float("nan")}]},
+        {"figures": [{"peer": ENGINE, "batch": 1, "images_per_s": float("inf")}]},
+        {"figures": [{"peer": ENGINE, "batch": 0, "images_per_s": 1}]},
         {"figures": [{"peer": ENGINE, "batch": float("inf"), "images_per_s": 1}]},
         {"figures": [{"peer": ENGINE, "batch": 1, "images_per_s": 10**400}]},
         {"figures": [{"peer": ENGINE, "batch": "many", "images_per_s": 1}]},
@@ -228,6 +230,15 @@ def test_names_that_are_formulas_in_the_table_of_scores(
     names = {image.name: image.fake for image in open_dataset(data).images}
     assert {i.name: i.fake for i in open_dataset(data, scores).images} == names
     assert set(read_goldens(scores, "fake")) == set(names)
+
+
+def test_a_name_is_not_broken_where_a_table_has_no_new_line(tmp_path: Path) -> None:
+    """Python takes each of these for the end of a line; CSV does not."""
+    names = [f"a{character}b.png" for character in "\x0b\x0c\x1c\x85\u2028"]
+    table = tmp_path / "t.csv"
+    table.write_text("file,label,A\n" + "".join(f"{name},fake,0.5\n" for name in names))
+    assert [image.name for image in open_table(table).images] == names
+    assert list(read_goldens(table, "A")) == names
 
 
 # Numbers beyond all measure.

@@ -103,7 +103,10 @@ def test_csv_has_a_row_for_each_figure(result: BenchResult) -> None:
 def test_csv_holds_the_environment(result: BenchResult) -> None:
     gpus = [{"name": "GPU A", "driver": "580.65"}, {"name": "GPU B", "driver": "580.65"}]
     here = {**ENVIRONMENT, "gpus": gpus, "packages": {"numpy": "2.4.6", "torch": "2.15.0"}}
-    row = next(csv.DictReader(io.StringIO(replace(result, environment=here).to_csv())))
+    formula = replace(result.engine, file="=1+1.onnx")
+    text = replace(result, environment=here, engine=formula).to_csv()
+    row = next(csv.DictReader(io.StringIO(text)))
+    assert row["engine"] == "'=1+1.onnx"
     assert row["cpu"] == "A Processor <of ours>"
     assert (row["gpu"], row["driver"]) == ("GPU A; GPU B", "580.65")
     assert row["packages"] == "numpy 2.4.6; torch 2.15.0"

@@ -193,6 +193,7 @@ def test_links_that_lead_out_of_a_folder_are_told_and_not_followed(
     assert found.pop("theirs.png") is None
     assert set(found) == {"file.png", "folder"}
     assert all("leads out of the folder" in error["why"] for error in found.values())
+    assert all("name its target" in error["todo"] for error in found.values())
     assert [path.name for path in copies.rglob("*.jpg")] == ["theirs.jpg"]
     # What the user names is theirs to name.
     assert [item.problem for item in find_inputs([tmp_path / "in" / "file.png"])] == [""]
@@ -268,6 +269,15 @@ def test_resume_repeats_nothing(tmp_path: Path, engine: Path, monkeypatch) -> No
     assert [line.get("overall") for line in resumed] == [line.get("overall") for line in whole]
     assert len(judged) == 3
     assert len(kept.read_text().splitlines()) == 6
+
+    # In the first bytes of all.
+    (first,) = (json.dumps(line) for line in whole[:1])
+    for length in (1, 8, 20):
+        kept.write_text(first[:length])
+        assert len(lines(zoo(folder, *options, engine=engine))) == 6
+    assert [json.loads(text)["path"] for text in kept.read_text().splitlines()] == [
+        line["path"] for line in whole
+    ]
 
     # A file that changed is another file.
     save(folder / "1.png", 77)

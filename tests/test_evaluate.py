@@ -20,6 +20,7 @@ from PIL import Image
 from published import SHARED
 from tiny_engine import TinyEngine, TinyWeights, random_frames
 
+from benchmarks.evaluation import dataset, scoring
 from benchmarks.evaluation.contact_sheet import worst_mistakes
 from benchmarks.evaluation.dataset import LabelledImage, open_dataset, open_table
 from benchmarks.evaluation.labels import DatasetError, class_folder
@@ -273,9 +274,14 @@ def test_the_command_takes_labels_from_a_csv(make_set: MakeSet, tiny_engine: Tin
         ("file,class\na.png,fake\n", "needs the columns"),
         ("", "needs the columns"),
         ("file,label\na.png,fake\na.png,real\n", "named twice"),
+        ("file,label\n", "names no image"),
+        ("file,label\n" + "".join(f"{number}.png,fake\n" for number in range(5)), "too long"),
     ],
 )
-def test_a_csv_that_is_none(tmp_path: Path, text: str, message: str) -> None:
+def test_a_csv_that_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    monkeypatch.setattr(dataset, "_MOST_ROWS", 4)
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DatasetError, match=message):
         open_table(tmp_path / "t.csv")
@@ -317,6 +323,39 @@ def test_links_in_a_circle_end(make_set: MakeSet) -> None:
     folder = make_set()
     (folder / "fake" / "again").symlink_to(folder)
     assert len(open_dataset(folder).images) == 12
+
+
+def test_a_link_that_leads_out_of_the_set_is_left_out_and_named(
+    make_set: MakeSet, tmp_path: Path, tiny_engine: TinyEngine
+) -> None:
+    folder = make_set()
+    Image.fromarray(random_frames(1)[0]).save(tmp_path / "mine.png")
+    (folder / "fake" / "0_99.png").symlink_to(tmp_path / "mine.png")
+    (one,) = evaluate(folder, engines=[tiny_engine.path])
+    (failure,) = one.scored.failures
+    assert (failure.name, len(one.scored.images)) == ("fake/0_99.png", 12)
+    assert "leads out" in failure.why
+
+
+def test_few_bytes_of_a_tar_are_in_memory(
+    make_set: MakeSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        tar.add(make_set(), "set")
+    data = open_dataset(tmp_path / "set.tar")
+    read: list[str] = []
+    images = scoring.Dataset.read
+
+    def counted(self: scoring.Dataset) -> Any:
+        for image, content in images(self):
+            read.append(image.name)
+            yield image, content
+
+    monkeypatch.setattr(scoring.Dataset, "read", counted)
+    monkeypatch.setattr(scoring, "_BYTES_AHEAD", 1)
+    for number, _ in enumerate(scoring._decoded(data, set()), 1):
+        assert len(read) == number
+    assert len(read) == 12
 
 
 # --- what is broken, what is on disk ---

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from random import Random
 
 import pytest
+from fuzz import mutators
 from fuzz.readers import READERS
 from fuzz.runner import Limits, Row, run
 from fuzz.worker import input_of
@@ -68,6 +70,10 @@ def test_a_number_says_all_of_an_input() -> None:
         made = [input_of(reader, number).make() for number in range(first, first + 20)]
         assert made == [input_of(reader, number).make() for number in range(first, first + 20)]
         assert len(set(made)) > 15
+    odd = repr(mutators._ODD)
+    for number in range(300):
+        mutators.of_json(b'{"a": 1, "b": [2]}', Random(number))
+    assert repr(mutators._ODD) == odd, "or an input hangs on those before it"
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from benchmarks.half_precision import MAX_P, NAME, compare_halves, halves_of
+from benchmarks import half_precision
+from benchmarks.half_precision import MAX_P, NAME, compare_halves, halves_of, measure_weights
+from export.samples import Samples
 from zoo.catalog import find_card
 from zoo.originals import Scores
 
@@ -28,6 +31,21 @@ def test_each_half_is_told_by_itself():
     assert [found[k]["images"] for k in ("all", "first", "second")] == [10, 5, 5]
     assert found["first"]["max_p"] == 0
     np.testing.assert_allclose([found[k]["max_p"] for k in ("all", "second")], 0.01, rtol=1e-5)
+
+
+def test_one_face_beyond_the_bar_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whichever half and set it is."""
+    for name in ("export_weights", "load_graph", "kept_in_fp32"):
+        monkeypatch.setattr(half_precision, name, lambda *_: None)
+    faces = Samples(np.zeros((4, 1, 1, 3), np.uint8), tuple("0123"), "")
+    sets = [("training", faces), ("validation", faces)]
+    for worst, passed in ((0.9 * MAX_P, True), (1.1 * MAX_P, False)):
+        near, far = np.full(4, 0.6), np.asarray([0.6, 0.6, 0.6, 0.6 + worst])
+        made = iter(Scores(fake, fake) for fake in (near, near, near, far))
+        monkeypatch.setattr(half_precision, "emulated_scores", lambda *_, made=made: next(made))
+        found = measure_weights("meso4", "df", sets)
+        assert found["passed"] is passed
+        assert found["faces"]["validation"]["second"]["max_p"] == pytest.approx(worst)
 
 
 def test_every_published_mesonet_was_measured_and_stays_within_the_bar():

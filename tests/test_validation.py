@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from published import SHARED
 pytest.importorskip("sklearn", reason="scikit-learn is not installed (extra: evaluate)")
 pytest.importorskip("psutil", reason="psutil is not installed (extra: bench)")
 
+from benchmarks.environment import describe_file
 from benchmarks.evaluation.metrics import Metrics, measure
 from benchmarks.validation import RESULTS, _original_scores, _rank, _round_to_nearest
 from benchmarks.validation_bars import KNOWN, check_weights
@@ -108,6 +110,13 @@ def results(**change: Any) -> dict[str, Any]:
         "checks": [{"what": "FP32 accuracy", "value": 0.8, "due": "0.8881", "passed": False}],
     }
     return {"images": {"images": 7104, "videos": 130}, "weights": [one], "passed": True, **change}
+
+
+def test_a_file_is_described_by_its_bytes_and_a_folder_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(b"x")
+    sha256 = hashlib.sha256(b"x").hexdigest()
+    assert describe_file(tmp_path / "x.tar") == {"file": "x.tar", "sha256": sha256}
+    assert describe_file(tmp_path) == {"file": tmp_path.name, "sha256": None}
 
 
 def test_the_table_says_what_was_missed() -> None:

@@ -155,6 +155,21 @@ def heard_and_seen(path: Path) -> tuple[float, float]:
     return heard, seen
 
 
+def sound_of_ts(data: bytes | bytearray) -> list[int]:
+    """Where the packets of sound are in an MPEG transport stream that ffmpeg wrote."""
+    places = range(0, len(data), 188)
+    return [at for at in places if data[at + 1] & 31 == 1 and data[at + 2] == 1]
+
+
+def mark_damage(path: Path, out: Path) -> Path:
+    """The same MPEG transport stream, one packet of its sound marked as received wrong."""
+    data = bytearray(path.read_bytes())
+    sound = sound_of_ts(data)
+    data[sound[len(sound) // 2] + 1] |= 0x80
+    out.write_bytes(data)
+    return out
+
+
 def cut(path: Path, out: Path, part: float) -> Path:
     """The first part of a file."""
     data = path.read_bytes()

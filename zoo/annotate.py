@@ -14,7 +14,7 @@ from runtime.frames import load_image
 from runtime.text import printable
 from runtime.verdicts import MediaVerdict
 from runtime.video.opening import short_reason
-from zoo.drawing import add_strip, draw_faces, strip_height
+from zoo.drawing import draw_faces, strip_below
 from zoo.faces_in_time import FacesInTime
 from zoo.inputs import Input
 from zoo.sound import Sound
@@ -76,8 +76,8 @@ def annotate(
         ZooError: it cannot be written, would leave the folder or overwrite the source.
     """
     _check_place(source, out, folder)
-    # Not made of the name, which may be as long as a name can be.
     unheard = None
+    # Not made of the name, which may be as long as a name can be.
     part = out.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -159,18 +159,16 @@ def _write_video(
             if stream is None:
                 # 4:2:0 halves both sides.
                 width, height = (max(2, side - side % 2) for side in picture.size)
-                whole = width, height + strip_height((width, height))
-                stream = _video_stream(container, whole, video.facts.rate)
+                whole = strip_below((width, height), verdict.overall, trained)
+                stream = _video_stream(container, whole.size, video.facts.rate)
                 sound.begin(container)
             ticks = round(frame.time * _TICKS)
             if ticks <= last:
                 continue
             last = ticks
             draw_faces(picture, faces.at(frame.time), trained)
-            if picture.size != (width, height):
-                picture = picture.crop((0, 0, width, height))
-            picture = add_strip(picture, verdict.overall, trained)
-            image: Any = av.VideoFrame.from_image(picture)
+            whole.paste(picture.crop((0, 0, width, height)))
+            image: Any = av.VideoFrame.from_image(whole)
             image.pts, image.time_base = ticks, Fraction(1, _TICKS)
             container.mux(stream.encode(image))
             sound.carry(frame.time)

@@ -83,15 +83,7 @@ def _print_verdict(line: dict[str, Any]) -> None:
             if len(faces) > 1:
                 where = [f"face {number} at {face['box'][0]:.0f},{face['box'][1]:.0f}"]
             more = [*where, *(remarks if number == 1 else [])]
-            _row(
-                face["label"],
-                f"{face['fake']:.4f}",
-                "",
-                "",
-                "1",
-                name,
-                more,
-            )
+            _row(face["label"], f"{face['fake']:.4f}", "", "", "1", name, more)
     else:
         _print_summary(overall, name, remarks)
         shown = [t for t in line["tracks"] if t["verdict"]["faces"] >= _FEWEST]

@@ -234,7 +234,7 @@ class DetectRun:
 
     def _verdict(self, item: Input, still: Callable[[float], None]) -> MediaVerdict:
         if item.problem:
-            raise ZooError(f"{item.path} cannot be judged", item.problem, "check the path")
+            raise ZooError(f"{item.path} cannot be judged", item.problem, item.todo)
         if item.kind == "image":
             return self._judge.image(item.path)
         return self._judge.video(item.path, still)

@@ -66,33 +66,31 @@ def clip_words(overall: Summary | None, trained: bool) -> str:
     return words if trained else f"untrained: {words}"
 
 
-def add_strip(picture: Image.Image, overall: Summary | None, trained: bool) -> Image.Image:
-    """The picture with the clip's verdict in a strip below it, so that no face is hidden.
+def strip_below(size: tuple[int, int], overall: Summary | None, trained: bool) -> Image.Image:
+    """Room for a frame, and below it the clip's verdict in a strip, so that no face is hidden.
 
     Args:
-        picture: RGB, width W and height H.
+        size: width and height of a frame in pixels.
         overall: the clip's verdict; ``None`` where there was no face.
         trained: whether the engine's weights are.
 
     Returns:
-        RGB, W wide and `strip_height` higher than H.
+        RGB, as wide as a frame and `strip_height` higher.
     """
     from PIL import Image, ImageDraw, ImageFont
 
     words = clip_words(overall, trained)
     ground, letters = _COLOURS["no face" if overall is None else overall.label]
-    height = strip_height(picture.size)
-    found = Image.new("RGB", (picture.width, picture.height + height), ground)
-    found.paste(picture)
-    pen = ImageDraw.Draw(found)
+    width, height = size[0], strip_height(size)
+    room = Image.new("RGB", (width, size[1] + height), ground)
+    pen = ImageDraw.Draw(room)
     points = 0.7 * height
     font: Any = ImageFont.load_default(points)
     # A tall, narrow picture has less room across.
-    if (wide := pen.textlength(words, font=font)) > 0.96 * picture.width:
-        font = ImageFont.load_default(max(5.0, points * 0.96 * picture.width / wide))
-    place = 0.02 * picture.width, picture.height + height / 2
-    pen.text(place, words, fill=letters, font=font, anchor="lm")
-    return found
+    if (wide := pen.textlength(words, font=font)) > 0.96 * width:
+        font = ImageFont.load_default(max(5.0, points * 0.96 * width / wide))
+    pen.text((0.02 * width, size[1] + height / 2), words, fill=letters, font=font, anchor="lm")
+    return room
 
 
 _Area = tuple[float, float, float, float]

@@ -44,7 +44,7 @@ def main() -> int:
     if faces:
         console.print(f"\n[bold]zoo detect df/*.jpg real/*.jpg --engine {engine}[/bold]")
         with Detector(engine) as detector:
-            printing.print_verdicts(detector, faces, as_json=False)
+            printing.print_verdicts(detector, faces)
     else:
         console.print("\nno face images here to judge: give some of yours to `zoo detect`")
 

@@ -30,12 +30,14 @@ class Input:
             where it is put. Two inputs may have the same.
         kind: by its suffix, else by its first bytes.
         problem: why it cannot be judged, known without opening it.
+        todo: what to do about that.
     """
 
     path: Path
     name: Path
     kind: Literal["image", "video"]
     problem: str = ""
+    todo: str = "check the path"
 
 
 def find_inputs(paths: Sequence[Path], leave_out: Path | None = None) -> list[Input]:
@@ -121,7 +123,7 @@ def leads_out(path: Path, folder: Path) -> bool:
 
 
 def _outside(path: Path, folder: Path, kind: Literal["image", "video"]) -> Input:
-    return Input(path, path.relative_to(folder), kind, "; ".join(OUTSIDE))
+    return Input(path, path.relative_to(folder), kind, *OUTSIDE)
 
 
 def _kind(path: Path) -> Literal["image", "video"] | None:

@@ -292,24 +292,16 @@ def _mark(passed: bool) -> str:
     return "[green]passed[/green]" if passed else "[red]FAILED[/red]"
 
 
-def print_verdicts(detector: Detector, images: Sequence[Path], as_json: bool) -> int:
-    """``zoo detect``: one line an image; how many could not be judged."""
-    weights = detector.info.weights
-    if not weights.trained:
+def print_verdicts(detector: Detector, images: Sequence[Path]) -> None:
+    """Of the first look: one line an image."""
+    if not detector.info.weights.trained:
         err.print("[yellow]untrained weights:[/yellow] these verdicts mean nothing")
-    failed = 0
-    if not as_json:
-        out.print("[bold]verdict  P(fake)   logit  image[/bold]")
+    out.print("[bold]verdict  P(fake)   logit  image[/bold]")
     for image in images:
         try:
             (verdict,) = detector.classify(image)
         except ImageError as error:
-            failed += 1
             print_error(error)
-            continue
-        if as_json:
-            line = {**asdict(verdict), "trained": weights.trained}
-            tell(json.dumps(line))
             continue
         colour = "red" if verdict.label == "fake" else "green"
         out.print(
@@ -317,7 +309,6 @@ def print_verdicts(detector: Detector, images: Sequence[Path], as_json: bool) ->
             f"  {literal(image)}",
             soft_wrap=True,
         )
-    return failed
 
 
 def print_weights(files: Sequence[FileStatus], as_json: bool) -> None:

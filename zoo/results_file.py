@@ -7,7 +7,6 @@ import os
 import stat
 from dataclasses import dataclass, fields
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from runtime.errors import ZooError
@@ -21,6 +20,8 @@ _ANOTHER = "name another file with --resume"
 
 #: A file is the same one while these are.
 _KEY = ("path", "bytes", "modified")
+#: What every line begins with.
+_BEGIN = b'{"path": '
 
 
 class ResultsFile:
@@ -70,12 +71,7 @@ class ResultsFile:
     def __enter__(self) -> ResultsFile:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def _read(self, run: str) -> int:
@@ -83,7 +79,8 @@ class ResultsFile:
         whole = 0
         for number, text in enumerate(iter(lambda: self._file.readline(_MOST_LINE), b""), 1):
             if not text.endswith(b"\n"):
-                if len(text) == _MOST_LINE or (whole == 0 and not text.startswith(b'{"path": ')):
+                ours = whole > 0 or text[: len(_BEGIN)] == _BEGIN[: len(text)]
+                if len(text) == _MOST_LINE or not ours:
                     raise self._none(f"line {number} is none that `zoo detect` wrote")
                 break  # cut short by a kill
             try:
@@ -124,10 +121,9 @@ def _open(path: Path) -> IO[bytes]:
 
 def _check(line: dict[str, Any]) -> None:
     """See that a line has all that is printed of it."""
-    decode(_Line, {name: line[name] for name in _Line.__dataclass_fields__})
-    if line["error"] is None:
-        names = [field.name for field in fields(MediaVerdict)]
-        decode(MediaVerdict, {name: line[name] for name in names})
+    kinds = (_Line,) if line["error"] is not None else (_Line, MediaVerdict)
+    for kind in kinds:
+        decode(kind, {field.name: line[field.name] for field in fields(kind)})
 
 
 @dataclass(frozen=True)

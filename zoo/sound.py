@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from runtime.video.opening import open_container, short_reason, video_stream
@@ -13,7 +12,7 @@ from runtime.video.opening import open_container, short_reason, video_stream
 #: are encoded again.
 _AS_IT_IS = frozenset({"aac", "ac3", "alac", "eac3", "mp3", "opus"})
 _CODEC = "aac"
-#: Samples a second that AAC knows, besides lower ones; others become this many.
+#: Samples a second of AAC that players know; others become this many.
 _RATES, _RATE = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), 48000
 
 
@@ -57,7 +56,7 @@ class Sound:
         track: Any = tracks[0]
         codec = track.codec_context
         if codec is None or not codec.sample_rate or not codec.channels:
-            self._leave_out("its codec is not known to ffmpeg here")
+            self._leave_out("its codec, its rate or its channels are not known to ffmpeg here")
             return
         self._out = out
         # Not the decoder's own name: "mp3float" decodes "mp3".
@@ -94,22 +93,18 @@ class Sound:
     def __enter__(self) -> Sound:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._container.close()
 
     def _copied(self, track: Any) -> Iterator[tuple[float, Any]]:
         last: int | None = None
         for packet in self._read(track):
-            if packet.size == 0 or packet.is_corrupt:
+            if packet.size == 0:  # the end
                 continue
             stamp = packet.pts if packet.dts is None else packet.dts
             # A muxer takes rising times alone; a damaged file may have others.
-            if stamp is None or (last is not None and stamp <= last):
+            if packet.is_corrupt or stamp is None or (last is not None and stamp <= last):
+                self._leave_out("a part of it is damaged")
                 continue
             last = stamp
             shift = round(self._start / packet.time_base)
@@ -119,7 +114,7 @@ class Sound:
             yield float(packet.dts * packet.time_base), packet
 
     def _encoded(self, track: Any) -> Iterator[tuple[float, Any]]:
-        """All samples again as AAC, decoded ones without gaps or overlaps between them."""
+        """All samples again as AAC; PyAV gives them the form and number that it wants."""
         import av
 
         graph: Any = None
@@ -129,7 +124,7 @@ class Sound:
                     if frame.pts is None:
                         continue
                     frame.pts -= round(self._start / frame.time_base)
-                    graph = graph or self._even(frame)
+                    graph = graph or _without_holes(frame)
                     graph.push(frame)
             except (av.FFmpegError, ValueError) as error:
                 self._leave_out(short_reason(error))
@@ -139,29 +134,6 @@ class Sound:
             graph.push(None)
             yield from self._pulled(graph)
             yield from self._timed(None)
-
-    def _even(self, frame: Any) -> Any:
-        """Filters that give samples of one form, at even times, as many as AAC takes at once."""
-        from av.filter import Graph
-
-        codec = self._stream.codec_context
-        form = f"sample_fmts=fltp:sample_rates={codec.rate}:channel_layouts={codec.layout.name}"
-        graph: Any = Graph()
-        source = graph.add_abuffer(
-            sample_rate=frame.sample_rate,
-            format=frame.format.name,
-            layout=frame.layout.name,
-            time_base=frame.time_base,
-        )
-        chain = [
-            source,
-            graph.add("aresample", "async=1"),
-            graph.add("aformat", form),
-            graph.add("asetnsamples", "n=1024:p=0"),
-            graph.add("abuffersink"),
-        ]
-        graph.link_nodes(*chain).configure()
-        return graph
 
     def _pulled(self, graph: Any) -> Iterator[tuple[float, Any]]:
         import av
@@ -183,16 +155,26 @@ class Sound:
     def _read(self, track: Any) -> Iterator[Any]:
         import av
 
-        packets = self._container.demux(track)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except (av.FFmpegError, OSError) as error:
-                self._leave_out(short_reason(error))
-                return
-            yield packet
+        try:
+            yield from self._container.demux(track)
+        except (av.FFmpegError, OSError) as error:
+            self._leave_out(short_reason(error))
 
     def _leave_out(self, why: str) -> None:
         self.missing = self.missing or f"not all of its sound is in the copy: {why}"
+
+
+def _without_holes(frame: Any) -> Any:
+    """A filter that fills holes with silence: players play AAC without a break."""
+    from av.filter import Graph
+
+    graph: Any = Graph()
+    source = graph.add_abuffer(
+        sample_rate=frame.sample_rate,
+        format=frame.format.name,
+        layout=frame.layout.name,
+        time_base=frame.time_base,
+    )
+    graph.link_nodes(source, graph.add("aresample", "async=1"), graph.add("abuffersink"))
+    graph.configure()
+    return graph

@@ -11,9 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from benchmarks.evaluation.labels import HOW_TO_NAME, DatasetError, class_folder, is_fake
 from export.image_tar import IMAGE_SUFFIXES, image_names, is_image_name, read_images
-from runtime.csv_cells import plain_text
+from runtime.csv_cells import csv_rows, plain_text
 from runtime.errors import ImageError
-from runtime.files import read_text
 from runtime.frames import EncodedImage
 from runtime.text import printable
 from zoo.inputs import OUTSIDE, leads_out
@@ -169,12 +168,11 @@ def _by_folder(path: Path, names: list[str]) -> list[LabelledImage]:
 
 
 def _by_table(table: Path, there: list[str] | None, where: str) -> list[LabelledImage]:
-    lines = read_text(table, error=DatasetError).splitlines(keepends=True)
+    rows = csv_rows(table, DatasetError)
     known = None if there is None else set(there)
     images: dict[str, LabelledImage] = {}
     shown = printable(table)
     try:
-        rows = csv.DictReader(lines)
         if not {"file", "label"} <= set(rows.fieldnames or ()):
             has = printable(", ".join(rows.fieldnames or ["nothing"]))[:300]
             raise DatasetError(f"{shown} needs the columns file,label", f"it has {has}")

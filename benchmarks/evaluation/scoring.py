@@ -1,4 +1,4 @@
-"""Score a dataset with one or more engines: decoded once, in threads, in bounded memory."""
+"""Score a dataset with one or more engines: decoded in threads, in bounded memory."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def score_dataset(
     """Judge every image by every engine.
 
     Args:
-        dataset: what to judge. Each image is read once, and made into frames once for
-            each way of preprocessing that the engines have.
+        dataset: what to judge. Each image is decoded once for each way of preprocessing
+            that the engines have: a decoded one would take memory that nobody counts.
         detectors: opened engines.
         advance: told of progress.
 

@@ -105,10 +105,6 @@ def _score(path: Path) -> None:
         raise ValueError(f"{found} are no two probabilities")
 
 
-def _engine(path: Path) -> None:
-    _score(path)
-
-
 def _sidecar(path: Path) -> None:
     engine = path.with_name("tiny.onnx")
     engine.write_bytes(engines.engine())
@@ -293,7 +289,7 @@ _ALL = (
     Reader("torch-old", "input.pt", checkpoints.OLD, m.of_pickle, _torch, few=14),
     Reader("safetensors", "input.safetensors", checkpoints.SAFETENSORS, m.of_bytes, _torch),
     Reader("recognise", "input.bin", _WEIGHTS, _any, _recognise, few=36),
-    Reader("engine", "input.onnx", engines.ONNX, f.of_onnx, _engine),
+    Reader("engine", "input.onnx", engines.ONNX, f.of_onnx, _score),
     Reader("sidecar", "tiny.json", engines.SIDECARS, m.of_json, _sidecar),
     Reader("plan", "tiny.json", hostile(engines.sidecar_of_plan), m.of_json, _plan),
     Reader("image", "input.jpg", media.IMAGES, f.of_image, _image, few=50),

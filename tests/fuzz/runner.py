@@ -189,16 +189,11 @@ class _Worker:
         patience = _Watch(process.pid)
         ready = self._answer(lambda: patience.seconds() > _PATIENCE)
         if ready is None:
-            found = {"outcome": "failed", "finding": "no input: it cannot be made", "most": 0}
-            found |= {
-                "words": self._log(),
-                "seconds": 0.0,
-                "number": number,
-                "seed": "",
-                "file": None,
-            }
+            words = self._log()
             self._kill()
-            return found
+            return {"outcome": "failed", "finding": "no input: it cannot be made", "words": words,
+                    "number": number, "seed": "", "file": None, "seconds": 0.0,
+                    "most": 0}  # fmt: skip
         watch = _Watch(process.pid)
 
         def enough() -> bool:
