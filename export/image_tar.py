@@ -147,13 +147,13 @@ def _members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
         archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
         others += not is_image_name(member.name)
         if others > MAX_OTHERS:
-            raise _too_many(path, f"more than {MAX_OTHERS:,} parts that are no images")
+            raise _too_much(path, f"more than {MAX_OTHERS:,} parts that are no images")
         if member.isfile():
             yield member
-    raise _too_many(path, f"more than {MAX_MEMBERS:,} files and folders")
+    raise _too_much(path, f"more than {MAX_MEMBERS:,} files and folders")
 
 
-def _too_many(path: Path, why: str) -> ImageError:
+def _too_much(path: Path, why: str) -> ImageError:
     return ImageError(f"{printable(path)} holds too much", why, "unpack it, and give the folder")
 
 
@@ -189,9 +189,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except _TooMuchError as error:
-        raise ImageError(
-            f"{printable(path)} holds too much", str(error), "unpack it, and give the folder"
-        ) from None
+        raise _too_much(path, str(error)) from None
     except Exception as error:  # each decompressor has errors of its own
         raise ImageError(
             f"{printable(path)} is not a tar that can be read whole",

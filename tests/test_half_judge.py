@@ -10,8 +10,9 @@ from test_keep_fp32 import FRAMES, overflowing
 from export import half_judge
 from export.certificate import FP16_BAR, compare
 from export.certify import emulated_scores
-from export.half_judge import judge, search_judge, spread
+from export.half_judge import judge, search_judge
 from export.keep_fp32 import to_verified_half
+from export.samples import evenly
 from export.varied import VARIATIONS, varied
 from zoo.noise import seeded_frames
 from zoo.originals import Scores
@@ -123,6 +124,5 @@ def test_no_frames_have_no_variations():
 
 
 def test_frames_are_spread_over_all():
-    frames = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
-    assert spread(frames, 3).ravel().tolist() == [0, 49, 99]
-    assert spread(frames[:2], 3).ravel().tolist() == [0, 1]
+    assert evenly(100, 3).tolist() == [0, 49, 99]
+    assert evenly(2, 3).tolist() == [0, 1]
