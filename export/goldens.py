@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import math
+import io
 from pathlib import Path
 
 from runtime.csv_cells import plain_text
@@ -21,10 +21,10 @@ def read_goldens(path: Path, column: str) -> dict[str, float]:
     Raises:
         ImageError: not such a CSV, or it has no such column.
     """
-    lines = read_text(path, error=ImageError).splitlines(keepends=True)
+    text = read_text(path, error=ImageError)
     bad = f"{printable(path)} cannot be read as golden scores"
     try:
-        reader = csv.DictReader(lines)
+        reader = csv.DictReader(io.StringIO(text, newline=""))
         columns = list(reader.fieldnames or ())
         if "file" not in columns:
             raise ImageError(bad, f"its first line names {_shown(columns)}, not 'file'")
@@ -48,9 +48,9 @@ def read_goldens(path: Path, column: str) -> dict[str, float]:
 def _probability(text: str | None) -> float | None:
     try:
         value = float(text or "")
-    except (ValueError, TypeError):
+    except ValueError:
         return None
-    return value if math.isfinite(value) and 0 <= value <= 1 else None
+    return value if 0 <= value <= 1 else None
 
 
 def _shown(columns: list[str]) -> str:
