@@ -103,7 +103,7 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
         most = None if opener is None else _GROWTH_ALLOWED + _MOST_TIMES * size
         source: Any = _Stream(plain, most)
         with _damage_named(path):
-            archive = tarfile.TarFile(fileobj=source, errorlevel=1, errors="surrogateescape")
+            archive = tarfile.TarFile(fileobj=source)
         with archive:
             yield archive
 
@@ -177,10 +177,8 @@ def _content(
         )
     with _damage_named(path):
         stream = archive.extractfile(member)
-        data = b"" if stream is None else b"".join(iter(lambda: stream.read(_BLOCK), b""))
-        if len(data) != member.size:
-            raise EOFError(f"{printable(member.name)} is cut off")
-    return EncodedImage(name, data)
+        assert stream is not None, "it is a file"
+        return EncodedImage(name, b"".join(iter(lambda: stream.read(_BLOCK), b"")))
 
 
 @contextmanager
