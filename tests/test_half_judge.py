@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import pytest
 from onnx import helper, numpy_helper
 from test_keep_fp32 import FRAMES, overflowing
 
@@ -16,6 +17,7 @@ from export.samples import evenly
 from export.varied import VARIATIONS, varied
 from zoo.noise import seeded_frames
 from zoo.originals import Scores
+from zoo.scores import sigmoid
 
 FACES = seeded_frames(3, 32, 32, 5)
 
@@ -47,6 +49,19 @@ def test_a_search_asks_for_more_than_plain_half_precision_has_to_give(monkeypatc
     assert plain(off)
     assert not strict(off)
     assert search_judge(proto, FRAMES, trained=False)(off), "untrained: no more is asked"
+
+
+@pytest.mark.parametrize(("logit", "by"), [(4.9, 0.01), (5.1, 0.35)], ids=["logit", "P"])
+def test_a_search_is_strict_in_the_logit_and_in_p(logit, by, monkeypatch):
+    """Near certainty P hardly moves with the logit, and beyond, the logit has no bar."""
+    right, off = np.zeros((2, 8), np.float32)
+    right[0], off[0] = logit, logit + by
+    said = {name: Scores(z, sigmoid(z)) for name, z in (("right", right), ("off", off))}
+    monkeypatch.setattr(half_judge, "emulated_scores", lambda graph, frames: said[graph])
+    strict = search_judge("right", FACES, trained=True)
+    assert strict("right")
+    assert not strict("off")
+    assert judge(said["right"], FRAMES[:8], trained=True)("off")
 
 
 def test_a_card_may_aim_for_less_than_the_certificate_asks(monkeypatch):
