@@ -171,7 +171,7 @@ def emulated_scores(half: onnx.ModelProto, frames: NDArray[np.uint8]) -> Scores:
     del data  # the session has its own; VGG16's is half a gigabyte
 
     def score(start: int) -> Scores:
-        part = np.ascontiguousarray(frames[start : start + _EMULATED_AT_ONCE])
+        part = frames[start : start + _EMULATED_AT_ONCE]
         return Scores(*session.run([LOGIT_NAME, FAKE_NAME], {INPUT_NAME: part}))
 
     with ThreadPoolExecutor(min(count_cores(), _MOST_WORKERS)) as workers:

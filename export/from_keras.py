@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.exporting import OPSET, quiet
 from runtime.errors import ExportError, MissingPackageError, ZooError
-from runtime.text import printable
+from runtime.text import first_line, printable
 from zoo.originals import Original
 
 if TYPE_CHECKING:
@@ -38,10 +38,9 @@ def keras_to_onnx(original: Original) -> onnx.ModelProto:
     except Exception as error:
         if original.weights.name != "custom":
             raise  # a bug of ours
-        why = str(error).strip().splitlines() or [type(error).__name__]
         raise ExportError(
             f"the network in {printable(original.weights.file or '')} cannot be converted to ONNX",
-            printable(why[0])[:300],
+            first_line(error),
             "leave out of it what prepares images (Resizing, CenterCrop) and save it again",
         ) from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from pathlib import Path
 
 from runtime.csv_cells import csv_rows, plain_text
@@ -46,9 +45,9 @@ def read_goldens(path: Path, column: str) -> dict[str, float]:
 def _probability(text: str | None) -> float | None:
     try:
         value = float(text or "")
-    except (ValueError, TypeError):
+    except ValueError:
         return None
-    return value if math.isfinite(value) and 0 <= value <= 1 else None
+    return value if 0 <= value <= 1 else None
 
 
 def _shown(columns: list[str]) -> str:

@@ -36,8 +36,8 @@ def emulate_half(half: onnx.ModelProto) -> onnx.ModelProto:
         half: a graph with FP16 weights and activations, as `export.precision` makes them.
 
     Returns:
-        A graph of the same face. What a node computes from, and what the graph gives, are
-        float32 values that half precision represents, the very ones that it would have.
+        A graph of the same face, which the contract keeps in FP32. What a node computes from
+        are float32 values that half precision represents, the very ones that it would have.
     """
     model = passes.ShapeInferencePass()(ir.from_proto(half)).model
     for value in model.graph.initializers.values():
@@ -61,7 +61,7 @@ def emulate_half(half: onnx.ModelProto) -> onnx.ModelProto:
         if node.op_type in _MOVES and not owed.intersection(node.inputs):
             continue
         readers = list(value.uses())
-        if all(reader.op_type in _MOVES for reader, _ in readers) and not value.is_graph_output():
+        if all(reader.op_type in _MOVES for reader, _ in readers):
             owed.add(value)
             continue
         rounded = insert_cast(model, node, value, ir.DataType.FLOAT16, ())

@@ -20,16 +20,18 @@ from numpy.typing import NDArray
 from export.certificate import FP16_MARGIN, Bar, bar_for, compare, tightened
 from export.certify import emulated_scores
 from export.keep_fp32 import Passes
+from export.samples import evenly
 from export.varied import varied
 from zoo.originals import Scores
 
 if TYPE_CHECKING:
     import onnx
 
-#: A search tries a dozen graphs or more, and each frame costs. Fewer than the default
+#: At least so many, and less than twice as many, of the frames that there are: a search
+#: tries a dozen graphs or more, and each frame costs. Fewer than the default
 #: samples miss what a few faces show (measured: 16 let MesoInception4 F2F pass, whose
 #: logits are .15 off on the whole validation set).
-_MOST_JUDGED = 48
+_JUDGED = 48
 #: Frames of a search as they are; every second of them is varied too.
 _SEARCHED = 16
 #: Of the certificate's bar, what the largest errors of a search's result may be: 1.6e-3 in
@@ -48,12 +50,12 @@ def judge(
 
     Args:
         reference: the original's scores of ``frames``.
-        frames: uint8 [N, H, W, 3]; 48 of them, evenly spread, are judged.
+        frames: uint8 [N, H, W, 3]; of 96 and more every second is judged, of 144 every third, ...
         trained: whether the weights are.
         within: of trained weights, the error in P(fake) that is aimed at on any face, where
             the card says less than the certificate allows.
     """
-    every = max(1, len(reference) // _MOST_JUDGED)
+    every = max(1, len(reference) // _JUDGED)
     due = Scores(reference.logit[::every], reference.fake[::every])
     bar = _plain_bar(trained)
     if trained and within is not None:
@@ -73,21 +75,13 @@ def search_judge(full: onnx.ModelProto, frames: NDArray[np.uint8], trained: bool
         trained: whether the weights are. Of an untrained network nothing more is asked
             than of its plain half precision.
     """
-    chosen = spread(frames, _SEARCHED)
+    chosen = frames[evenly(len(frames), _SEARCHED)]
     chosen = np.concatenate([chosen, varied(chosen[::2])])
     bar = _plain_bar(trained)
     if trained:
         strict = tightened(bar_for("fp16", trained), _SEARCH_MARGIN)
         bar = replace(bar, max_p=strict.max_p, max_logit=strict.max_logit)
     return _passes(emulated_scores(full, chosen), chosen, bar)
-
-
-def spread(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """At most ``count`` of the frames [N, H, W, 3], evenly spread, first and last among them."""
-    if len(frames) <= count:
-        return frames
-    found: NDArray[np.uint8] = frames[np.linspace(0, len(frames) - 1, count).astype(int)]
-    return found
 
 
 def _plain_bar(trained: bool) -> Bar:

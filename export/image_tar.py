@@ -103,7 +103,7 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
         most = None if opener is None else _GROWTH_ALLOWED + _MOST_TIMES * size
         source: Any = _Stream(plain, most)
         with _damage_named(path):
-            archive = tarfile.TarFile(fileobj=source, errorlevel=1, errors="surrogateescape")
+            archive = tarfile.TarFile(fileobj=source)
         with archive:
             yield archive
 
@@ -147,13 +147,13 @@ def _members(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
         archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
         others += not is_image_name(member.name)
         if others > MAX_OTHERS:
-            raise _too_many(path, f"more than {MAX_OTHERS:,} parts that are no images")
+            raise _too_much(path, f"more than {MAX_OTHERS:,} parts that are no images")
         if member.isfile():
             yield member
-    raise _too_many(path, f"more than {MAX_MEMBERS:,} files and folders")
+    raise _too_much(path, f"more than {MAX_MEMBERS:,} files and folders")
 
 
-def _too_many(path: Path, why: str) -> ImageError:
+def _too_much(path: Path, why: str) -> ImageError:
     return ImageError(f"{printable(path)} holds too much", why, "unpack it, and give the folder")
 
 
@@ -177,10 +177,8 @@ def _content(
         )
     with _damage_named(path):
         stream = archive.extractfile(member)
-        data = b"" if stream is None else b"".join(iter(lambda: stream.read(_BLOCK), b""))
-        if len(data) != member.size:
-            raise EOFError(f"{printable(member.name)} is cut off")
-    return EncodedImage(name, data)
+        assert stream is not None, "it is a file"
+        return EncodedImage(name, b"".join(iter(lambda: stream.read(_BLOCK), b"")))
 
 
 @contextmanager
@@ -189,9 +187,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except _TooMuchError as error:
-        raise ImageError(
-            f"{printable(path)} holds too much", str(error), "unpack it, and give the folder"
-        ) from None
+        raise _too_much(path, str(error)) from None
     except Exception as error:  # each decompressor has errors of its own
         raise ImageError(
             f"{printable(path)} is not a tar that can be read whole",

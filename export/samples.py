@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from export.image_tar import IMAGE_SUFFIXES, image_names, is_image_name, read_images
 from runtime.engine_info import Preprocessing, file_sha256
 from runtime.errors import ImageError
-from runtime.frames import to_frame
+from runtime.frames import EncodedImage, to_frame
 from runtime.image_file import is_image
 from runtime.text import printable
 from zoo.inputs import OUTSIDE, leads_out
@@ -92,23 +92,31 @@ def read_samples(path: Path, how: Preprocessing, limit: int | None = None) -> Sa
         ImageError: nothing there, no image in it, or one of them is damaged or not in the
             folder (a link leads out).
     """
-    if os.path.isdir(path):  # noqa: PTH112  (takes any name)
-        names, tar = _names_below(path), False
+    read: Callable[[Path, list[str]], Iterable[tuple[str, EncodedImage | Path | ImageError]]]
+    if os.path.isdir(path):  # noqa: PTH112  (takes any name, of 5,000 characters too)
+        names, read = names_below(path), _read_below
     elif is_image_name(path.name) or is_image(path):
-        names, tar = [path.name], False
+        names, read = [path.name], lambda path, names: [(path.name, path)]
     else:
-        names, tar = sorted(image_names(path)), True
+        names, read = sorted(image_names(path)), read_images
     if not names:
         raise ImageError(
             f"{printable(path)} has no images", f"looked for {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    if limit is not None and limit < len(names):
-        names = [names[i] for i in np.linspace(0, len(names) - 1, limit).astype(int)]
+    if limit is not None:
+        names = [names[i] for i in evenly(len(names), limit)]
     frames = _room_for((len(names), how.height, how.width, 3))
     place = {name: index for index, name in enumerate(names)}
-    for name, frame in (_tar_frames if tar else _file_frames)(path, names, how):
-        frames[place[name]] = frame
+    for name, image in read(path, names):
+        if isinstance(image, ImageError):
+            raise image
+        frames[place[name]] = to_frame(image, how)
     return Samples(frames, tuple(names), f"{len(names)} images of {path.name}")
+
+
+def evenly(count: int, most: int) -> NDArray[np.intp]:
+    """Indices of at most ``most`` of ``count``, evenly spread, first and last among them."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.intp)
 
 
 def _room_for(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
@@ -119,32 +127,24 @@ def _room_for(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
         return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
-def _names_below(folder: Path) -> list[str]:
-    """Paths of the images from the folder on, sorted; links to folders are not followed."""
-    names = [
-        str(Path(place, file).relative_to(folder))
+def names_below(folder: Path) -> list[str]:
+    """Paths of the images from a folder on, sorted; links to folders are not followed."""
+    return sorted(
+        Path(place, file).relative_to(folder).as_posix()
         for place, _, files in os.walk(folder)
         for file in files
         if is_image_name(file)
-    ]
-    return sorted(names)
+    )
 
 
-Frames = Iterator[tuple[str, NDArray[np.uint8]]]
+def path_below(folder: Path, name: str) -> Path | ImageError:
+    """Where an image of a folder is; the error where a link leads out."""
+    path = folder / name
+    if leads_out(path, folder):
+        return ImageError(f"{printable(path)} cannot be read", *OUTSIDE)
+    return path
 
 
-def _file_frames(path: Path, names: list[str], how: Preprocessing) -> Frames:
-    if not os.path.isdir(path):  # noqa: PTH112
-        yield path.name, to_frame(path, how)
-        return
+def _read_below(folder: Path, names: list[str]) -> Iterator[tuple[str, Path | ImageError]]:
     for name in names:
-        if leads_out(path / name, path):
-            raise ImageError(f"{printable(path / name)} cannot be read", *OUTSIDE)
-        yield name, to_frame(path / name, how)
-
-
-def _tar_frames(path: Path, names: list[str], how: Preprocessing) -> Frames:
-    for name, image in read_images(path, names):
-        if isinstance(image, ImageError):
-            raise image
-        yield name, to_frame(image, how)
+        yield name, path_below(folder, name)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runtime.engine_info import WeightsInfo
 from zoo.originals.first_look import refuse_at_first_look
-from zoo.originals.original import choose_weights
-from zoo.recipe import Recipe, resolve
+from zoo.originals.original import WeightsChoice, choose_weights
+from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
     from export.pipeline import ExportRequest
@@ -60,8 +61,7 @@ def look_ahead(request: ExportRequest) -> Recipe:
     named = card.find_weights(request.weights) if request.weights else card.default_weights
     if named is not None and request.like is None and not said.flags:
         # Published weights: checked by their hash when they are fetched.
-        by = f"weights {named.name} of the card"
-        return resolve(card, published=named, published_by=by, trained=False)
+        return WeightsChoice(WeightsInfo(named.name, trained=True), card=named).unread(card)
     choice = choose_weights(card, request.weights, seed=request.seed, like=request.like, said=said)
     if choice.file is not None:
         with choice.file as file:

@@ -22,6 +22,12 @@ def _shown(character: str) -> str:
     return repr(character)[1:-1]
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says first, as `printable`; its kind where it says nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return printable(lines[0][:300])
+
+
 def printable_lines(text: str) -> str:
     """As `printable`, but what was on lines of its own stays there."""
     return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))

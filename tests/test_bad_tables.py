@@ -106,6 +106,14 @@ def test_golden_scores_are_probabilities(tmp_path: Path, score: str) -> None:
         read_goldens(path, "A")
 
 
+@pytest.mark.parametrize("name", ["a\u2028b.jpg", "a\x0bb.jpg", "a\x85b.jpg", '"a\rb.jpg"'])
+def test_only_an_end_of_line_ends_a_row(tmp_path: Path, name: str) -> None:
+    path, due = tmp_path / "t.csv", name.strip('"')
+    path.write_text(f"file,A,label\n{name},0.5,fake\n", "utf-8", newline="")
+    assert read_goldens(path, "A") == {due: 0.5}
+    assert [image.name for image in open_table(path).images] == [due]
+
+
 # Baselines.
 
 

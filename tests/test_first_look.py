@@ -204,6 +204,34 @@ def test_a_dry_run_looks_at_the_file(tmp_path: Path) -> None:
     assert zoo("export", "meso4", "--like", "none", "--dry-run").exit_code == 2
 
 
+def test_a_dry_run_tells_what_an_export_would_assume(tmp_path: Path) -> None:
+    def assumed(network: str, *words: object) -> dict[str, tuple[str, str]]:
+        result = zoo("export", network, *words, "--dry-run", "--json")
+        assert result.exit_code == 0, result.stderr
+        return {a["what"]: (a["is_"], a["by"]) for a in json.loads(result.output)["assumed"]}
+
+    published = assumed("inception_resnet_v1", "--weights", "torchfakes")
+    assert published["pixels"] == ("x / 255: 0 to 1", "weights torchfakes of the card")
+    keras("Meso4")(tmp_path / "own.h5")
+    # Until it is read, it may have two outputs, and a size of its own.
+    own = assumed("meso4", "--weights", tmp_path / "own.h5", "--fake-index", 1)
+    assert own["output"] == ("as the file has it", "the file; --fake-index")
+    assert own["frame"][1] == "card; the file may say otherwise"
+    assert own["pixels"][1] == "card"
+    seeded = assumed("inception_resnet_v1", "--weights", "random", "--says", "real")
+    assert seeded["output"] == ("one, a logit of 'real'", "output: card; polarity: --says")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--fake-index", "1"], "is for two outputs"), (["--seed", "-1"], "Invalid value")],
+)
+def test_a_dry_run_refuses_what_random_weights_cannot_be(words: list[str], said: str) -> None:
+    result = zoo("export", "meso4", "--weights", "random", *words, "--dry-run")
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
 def test_other_weights_than_an_engine_s_are_told_before_a_framework_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

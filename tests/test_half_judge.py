@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import pytest
 from onnx import helper, numpy_helper
 from test_keep_fp32 import FRAMES, overflowing
 
 from export import half_judge
 from export.certificate import FP16_BAR, compare
 from export.certify import emulated_scores
-from export.half_judge import judge, search_judge, spread
+from export.half_judge import judge, search_judge
 from export.keep_fp32 import to_verified_half
+from export.samples import evenly
 from export.varied import VARIATIONS, varied
 from zoo.noise import seeded_frames
 from zoo.originals import Scores
+from zoo.scores import sigmoid
 
 FACES = seeded_frames(3, 32, 32, 5)
 
@@ -46,6 +49,19 @@ def test_a_search_asks_for_more_than_plain_half_precision_has_to_give(monkeypatc
     assert plain(off)
     assert not strict(off)
     assert search_judge(proto, FRAMES, trained=False)(off), "untrained: no more is asked"
+
+
+@pytest.mark.parametrize(("logit", "by"), [(4.9, 0.01), (5.1, 0.35)], ids=["logit", "P"])
+def test_a_search_is_strict_in_the_logit_and_in_p(logit, by, monkeypatch):
+    """Near certainty P hardly moves with the logit, and beyond, the logit has no bar."""
+    right, off = np.zeros((2, 8), np.float32)
+    right[0], off[0] = logit, logit + by
+    said = {name: Scores(z, sigmoid(z)) for name, z in (("right", right), ("off", off))}
+    monkeypatch.setattr(half_judge, "emulated_scores", lambda graph, frames: said[graph])
+    strict = search_judge("right", FACES, trained=True)
+    assert strict("right")
+    assert not strict("off")
+    assert judge(said["right"], FRAMES[:8], trained=True)("off")
 
 
 def test_a_card_may_aim_for_less_than_the_certificate_asks(monkeypatch):
@@ -113,7 +129,7 @@ def test_frames_are_varied_in_every_way_and_each_way_shows():
         darker, brighter, flatter, harder, jpeg, blurred = versions
         assert darker.mean() < frame.mean() < brighter.mean()
         assert flatter.std() < frame.std() < harder.std()
-        assert 0 < np.abs(jpeg - frame).mean() < 20
+        assert 5 < np.abs(jpeg - frame).mean() < 20
         assert np.abs(np.diff(blurred, axis=0)).mean() < np.abs(np.diff(frame, axis=0)).mean()
     np.testing.assert_array_equal(found, varied(FACES))
 
@@ -123,6 +139,5 @@ def test_no_frames_have_no_variations():
 
 
 def test_frames_are_spread_over_all():
-    frames = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
-    assert spread(frames, 3).ravel().tolist() == [0, 49, 99]
-    assert spread(frames[:2], 3).ravel().tolist() == [0, 1]
+    assert evenly(100, 3).tolist() == [0, 49, 99]
+    assert evenly(2, 3).tolist() == [0, 1]

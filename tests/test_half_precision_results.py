@@ -53,6 +53,7 @@ def test_every_published_mesonet_was_measured_and_stays_within_the_bar():
     measured = {(one["network"], one["weights"]) for one in data["weights"]}
     cards = [find_card(name) for name in ("meso4", "mesoinception4")]
     assert measured == {(card.name, weights.name) for card in cards for weights in card.weights}
+    assert {card.half_within for card in cards} == {data["most_allowed"]} == {MAX_P}
     for one in data["weights"]:
         for faces in one["faces"].values():
             assert all(half["max_p"] <= MAX_P for half in faces.values())

@@ -6,7 +6,11 @@ import contextlib
 import io
 import os
 import random
+import resource
+import signal
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -103,10 +107,21 @@ def test_nothing_could_be_opened_even_where_the_check_is_passed_by(tmp_path, mon
     other = tmp_path / "other"
     other.write_bytes(SECRET)
     path = replaced(tmp_path / "w.h5", lambda group: external_storage(group, str(other)))
+    kinds = (resource.RLIMIT_NOFILE, resource.RLIMIT_CPU)
+    before = [resource.getrlimit(kind) for kind in kinds]
     with h5py.File(path) as file, hdf5._limits(0), pytest.raises(OSError, match="open"):
         file["conv/k:0"][:]
+    assert [resource.getrlimit(kind) for kind in kinds] == before
     with h5py.File(path) as file:
         assert bytes(file["conv/k:0"][:]) == SECRET[:30]
+
+
+def test_what_hangs_is_ended_by_the_time_that_it_takes_of_a_core():
+    program = (
+        "from weights import hdf5\nhdf5._CPU_SECONDS = 0\nwith hdf5._limits(0):\n  while 1: pass"
+    )
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
+    assert done.returncode == -signal.SIGXCPU
 
 
 def test_a_soft_link_is_refused(tmp_path):
@@ -121,6 +136,20 @@ def test_groups_that_hold_each_other_are_refused(tmp_path):
     with h5py.File(path, "r+") as file:
         file["conv/again"] = file["conv"]
     assert "'conv/again' is there twice" in refused(path).why
+
+
+def test_groups_in_groups_without_end_are_refused(tmp_path):
+    path = keras2(tmp_path / "w.h5")
+    with h5py.File(path, "r+") as file:
+        file.create_group("/".join(["g"] * 40))
+    assert "is nested too deeply" in refused(path).what
+
+
+def test_an_unknown_compression_is_named(tmp_path):
+    def put(group: h5py.Group) -> None:
+        group.create_dataset("k:0", data=np.ones((3, 3, 3, 8), "f4"), compression="lzf")
+
+    assert "needs filter [32000]" in refused(replaced(tmp_path / "w.h5", put)).why
 
 
 def test_one_dataset_under_many_names_is_refused(tmp_path):

@@ -78,6 +78,13 @@ def test_what_is_no_file_of_its_own_is_left_out(tmp_path: Path) -> None:
     assert image_names(write(tmp_path / "x.tar", links + GOOD)) == ["fake/a.png", "real/b.png"]
 
 
+def test_an_image_larger_than_a_header_may_be_is_read(tmp_path: Path) -> None:
+    data = os.urandom(3 << 20)
+    found = read(write(tmp_path / "x.tar", member("a.png", data)))["a.png"]
+    assert isinstance(found, EncodedImage)
+    assert found.data == data
+
+
 def sparse(size: int) -> bytes:
     """A file of a few bytes that says it has ``size``, nearly all of them a hole."""
     head = bytearray(member("fake/hole.png", type=tarfile.GNUTYPE_SPARSE))
@@ -200,9 +207,20 @@ def test_headers_in_headers_without_end(tmp_path: Path) -> None:
         image_names(path)
 
 
+def test_parts_that_follow_each_other_in_a_circle(tmp_path: Path) -> None:
+    head = tarfile.TarInfo("a.png")
+    head.size = -512
+    path = write(tmp_path / "x.tar", GOOD + head.tobuf(tarfile.GNU_FORMAT))
+    with pytest.raises(ImageError, match="in a circle"):
+        image_names(path)
+
+
 def test_a_tar_that_changes_between_two_looks(tmp_path: Path) -> None:
     path = write(tmp_path / "x.tar", GOOD)
     names = image_names(path)
+    path.write_bytes(GOOD[: GOOD.rindex(b"IEND")])
+    with pytest.raises(ImageError, match="not a tar that can be read whole"):
+        list(read_images(path, names))
     write(path, member("fake/a.png", png()))
     with pytest.raises(ImageError, match=r"changed while it was read\nreal/b\.png"):
         list(read_images(path, names))

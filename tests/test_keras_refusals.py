@@ -6,13 +6,16 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("tensorflow")
 
-from runtime.errors import WeightsError
+from export import from_keras
+from runtime.engine_info import WeightsInfo
+from runtime.errors import ExportError, MissingPackageError, WeightsError
 from zoo.catalog import find_card
 from zoo.originals import load_original
 from zoo.originals.keras_framework import import_keras
@@ -120,6 +123,32 @@ def test_everything_in_the_way_is_named_at_once(tmp_path):
     keras.Model(inputs, layers.Dense(1)(x)).save(tmp_path / "theirs.keras")
     why = refused(tmp_path / "theirs.keras").why
     assert why == "layer 'memory': LSTM; 2 inputs: 'features' [20, 2048], 'mask' [20]"
+
+
+def test_what_tf2onnx_does_not_know_is_told_of_a_users_network_alone(monkeypatch):
+    errors = {
+        "custom": ValueError("\nno such op\nat line 3"),
+        "df": ValueError(),
+        "missing": MissingPackageError("tf2onnx", "exporting", "keras"),
+    }
+
+    def converted(original: Any) -> None:
+        raise errors[original.name]
+
+    def network(name: str) -> Any:
+        kind = "custom" if name == "missing" else name
+        return SimpleNamespace(
+            weights=WeightsInfo(kind, trained=True, file="mine.keras"), name=name
+        )
+
+    monkeypatch.setattr(from_keras, "_converted", converted)
+    with pytest.raises(ExportError, match=r"mine\.keras cannot be converted") as caught:
+        from_keras.keras_to_onnx(network("custom"))
+    assert caught.value.why == "no such op"
+    for name in ("df", "missing"):  # a bug of ours, and what is told already
+        with pytest.raises(type(errors[name])) as same:
+            from_keras.keras_to_onnx(network(name))
+        assert same.value is errors[name]
 
 
 @pytest.mark.parametrize(

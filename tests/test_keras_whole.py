@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from zoo.recipe import Said
 CARD = find_card("meso4")
 SIDE = 64
 FRAMES = seeded_frames(8, SIDE, SIDE, 3)
+NUMBERS = itertools.count()
 keras = import_keras()
 layers = keras.layers
 
@@ -120,6 +123,10 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
         "the activation of its dense layers: ReLU (Meso4: LeakyReLU of slope 0.1)",
     ),
     "dilation": ({"dilation": 2}, "Conv2D dilation: 2 x 2 (Meso4: 1 x 1)"),
+    "rescaling inside": (
+        {"end": (layers.Rescaling(0.5), layers.Dense(1, activation="sigmoid"))},
+        "1 Rescaling (Meso4: none)",
+    ),
     "padding": ({"padding": "valid", "side": 128}, "Conv2D padding: valid (Meso4: same)"),
 }
 
@@ -150,6 +157,10 @@ def test_what_is_changed_in_a_whole_file_is_exported_and_named(change, tmp_path)
         ours.set_weights(model.get_weights())
         wrong = 1 - ours.predict_on_batch(frames.astype(np.float32) / np.float32(255))[:, 0]
         assert np.abs(wrong - due).max() > 1e-3
+
+
+def pool_of_a_name_of_its_own(size: int, padding: str) -> Any:
+    return layers.MaxPooling2D(size, padding=padding, name=f"halve_{next(NUMBERS)}_times")
 
 
 def exported(path: Path, fake_index: int | None = None, scale: float = 1 / 255) -> Original:
@@ -184,6 +195,7 @@ def test_the_head_is_the_files_own(end, kind, fake_index, tmp_path):
     meso4(end=end).save(tmp_path / "theirs.keras")
     original = exported(tmp_path / "theirs.keras", fake_index)
     assert original.head.kind == kind
+    assert original.weights.own_network == (kind != "sigmoid")
     assert original.head.says == ("real" if fake_index is None else None)
     assert ("is taken for logits" in original.weights.source) == kind.startswith("logit")
 
@@ -215,6 +227,7 @@ def test_scaling_inside_the_network_is_not_done_twice(first, scale, said, tmp_pa
     meso4(first=(first,)).save(tmp_path / "theirs.keras")
     original = exported(tmp_path / "theirs.keras", scale=scale)
     assert said in original.weights.source
+    assert "differs from" not in original.weights.source
     assert original.normalisation.scale == scale
 
 
@@ -237,10 +250,11 @@ def test_a_network_inside_the_network_is_taken_apart(tmp_path):
     ("what", "said"),
     [
         ({}, ""),
+        ({"pool": pool_of_a_name_of_its_own}, ""),
         ({"pool": layers.AveragePooling2D}, "4 average_pooling2d (Meso4: none)"),
         ({"norm_first": True}, "an activation behind a normalisation (Meso4: before it)"),
     ],
-    ids=["none", "average pooling", "normalisation first"],
+    ids=["none", "names of its own", "average pooling", "normalisation first"],
 )
 def test_arrays_alone_may_tell_by_their_names_that_they_are_of_another_network(
     what, said, tmp_path
@@ -272,7 +286,9 @@ def test_files_that_people_published_are_exported_as_keras_reads_them(
     network, name, said, weights_dir
 ):
     path = weights_dir / name
-    original = load_original(find_card(network), str(path))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Argument `alpha`")  # Keras 2's, which it renamed
+        original = load_original(find_card(network), str(path))
     assert said in original.weights.source
     assert ("differs from" in original.weights.source) == bool(said)
     frames = seeded_frames(4, 256, 256, 3)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from weights import pickles
+from weights.pickled import tensors
 from weights.recognise import recognise
 
 # Pickles written opcode by opcode: no framework is needed, nor one that agrees to write them.
@@ -155,7 +156,7 @@ def test_a_container_that_holds_itself_is_no_endless_loop():
     loop: dict[str, object] = {}
     loop["self"] = loop
     found = pickles.follow(io.BytesIO(pickle.dumps(loop, 2)))
-    assert pickles.tensors(found.values) == {}
+    assert tensors(found.values) == {}
 
 
 def test_every_prefix_of_a_pickle_is_survived(tmp_path):

@@ -310,6 +310,19 @@ def test_names_follow_the_weights():
     assert ExportRequest(card, "f2f", name="n").files == ["n.onnx", "n.plan", "n.json"]
 
 
+def test_half_precision_is_held_to_what_the_card_aims_for(tmp_path, monkeypatch):
+    asked = []
+
+    def judged(reference, frames, trained, within):
+        asked.append(within)
+        return lambda half: True
+
+    monkeypatch.setattr(pipeline, "judge", judged)
+    card = replace(find_card("meso4"), half_within=1e-3)
+    export_network(ExportRequest(card, "random", fp16=True, builder="none", out=tmp_path))
+    assert asked == [1e-3]
+
+
 def test_the_sidecar_says_how_the_cards_faces_are_cut(tmp_path):
     crop = FaceCrop(align=False, margin=0.3)
     card = replace(find_card("meso4"), face_crop=crop)

@@ -14,7 +14,7 @@ from runtime.engine_info import EngineInfo, Preprocessing, WeightsInfo
 from runtime.errors import EngineError, WeightsError
 from runtime.faces.recipe import FaceCrop
 from runtime.recipe import Head, Normalisation
-from zoo.assumptions import assumptions
+from zoo.assumptions import assumptions, pixels_in_words
 from zoo.card import WeightsCard
 from zoo.catalog import CARDS, find_card
 from zoo.cli import main
@@ -170,6 +170,19 @@ def test_assumptions_name_each_source() -> None:
     assert lines["pixels"].is_ == "(x / 255 - [0.485, 0.456, 0.406]) / 0.5: -0.97 to 1.188"
     assert lines["pixels"].by == "scale, mean: card; std: --std"
     assert lines["faces"].by == "card"
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "words"),
+    [
+        (0.0, 1.0, "x / 255: 0 to 1"),
+        (0.5, 1.0, "x / 255 - 0.5: -0.5 to 0.5"),
+        (0.0, 0.5, "x / 255 / 0.5: 0 to 2"),
+        (0.5, 0.5, "(x / 255 - 0.5) / 0.5: -1 to 1"),
+    ],
+)
+def test_pixels_are_told_without_what_changes_nothing(mean: float, std: float, words: str) -> None:
+    assert pixels_in_words(Normalisation(1 / 255, (mean,) * 3, (std,) * 3)) == words
 
 
 # The flags.

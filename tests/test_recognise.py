@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from weights import pickles
+from weights import pickled, pickles
 from weights.recognise import recognise
 
 MARK = "recognise_must_not_run_this"
@@ -298,7 +298,7 @@ def bomb(content: bytes) -> bytes:
     ids=["nothing", "copies", "memo", "no line", "plain", "fields", "header", "nested", "length"],
 )
 def test_a_file_that_would_not_end_does(tmp_path, monkeypatch, content):
-    monkeypatch.setattr(pickles, "MOST_STEPS", 20_000)
+    monkeypatch.setattr(pickled, "MOST_STEPS", 20_000)
     monkeypatch.setattr(pickles, "_MOST_BYTES", 100_000)
     path = tmp_path / "w.pth"
     path.write_bytes(content)
@@ -309,7 +309,7 @@ def test_a_file_that_would_not_end_does(tmp_path, monkeypatch, content):
 
 def test_what_is_followed_of_a_pickle_has_an_end():
     """The limits themselves; the test above has smaller ones, to be quick."""
-    assert pickles.MOST_STEPS <= 1_000_000
+    assert pickled.MOST_STEPS <= 1_000_000
     assert pickles._MOST_BYTES <= 64 << 20
 
 

@@ -51,6 +51,9 @@ def test_a_tar_gives_the_same_as_the_folder(folder, tmp_path):
 
 def test_one_image_and_a_limit(folder):
     assert read_samples(folder / "a/one.jpg", HOW).names == ("one.jpg",)
+    (folder / "a/one.jpg").rename(folder / "face")
+    assert colours(read_samples(folder / "face", HOW)) == [40]
+    (folder / "face").rename(folder / "a/one.jpg")
     assert read_samples(folder, HOW, limit=2).names == ("a/one.jpg", "b/two.png")
 
 

@@ -18,7 +18,7 @@ from urllib.parse import urldefrag
 
 from runtime.locks import alone
 from runtime.terminal import make_console, tell
-from runtime.text import printable
+from runtime.text import first_line, printable
 from weights.manifest import Entry
 
 #: To connect, and between two reads, in seconds.
@@ -142,7 +142,9 @@ class ResumingDownloader:
         except requests.RequestException:
             raise
         except ValueError as error:  # as of an address that it is sent on to
-            raise DownloadError(f"the server's answer makes no sense ({_line(error)})") from None
+            raise DownloadError(
+                f"the server's answer makes no sense ({first_line(error)})"
+            ) from None
         with answer:
             start, whole = _range_of(answer)
             if have and (answer.status_code == 416 or start not in (0, have)):
@@ -214,9 +216,8 @@ class ResumingDownloader:
         except KeyError:
             raise _OtherBytesError(f"the server's archive does not hold {member}") from None
         except Exception as error:  # zipfile raises what it likes of damaged archives
-            raise _OtherBytesError(
-                f"the server's archive, which should hold {member}, is damaged ({_line(error)})"
-            ) from None
+            what = f"the server's archive, which should hold {member}, is damaged"
+            raise _OtherBytesError(f"{what} ({first_line(error)})") from None
 
 
 def _retrieve(due: Entry, folder: Path, downloader: ResumingDownloader) -> Path:
@@ -256,8 +257,4 @@ def _innermost(error: BaseException) -> str:
     """What requests and urllib3 wrap several times, in one line."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    return _line(error)
-
-
-def _line(error: BaseException) -> str:
-    return printable((str(error).splitlines() or [type(error).__name__])[0][:200])
+    return first_line(error)

@@ -57,6 +57,11 @@ class Call:
     arguments: Any = ()
     items: dict[Any, Any] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """Of what is called; empty where it is no import."""
+        return self.function.name if isinstance(self.function, Global) else ""
+
 
 @dataclass
 class Pickled:
@@ -171,16 +176,6 @@ def rebuilt(value: Any) -> tuple[str, tuple[Any, ...]] | None:
     if not isinstance(function, Global) or not isinstance(arguments, tuple):
         return None
     return (function.name, arguments) if _REBUILT.fullmatch(function.name) else None
-
-
-def name_of(call: Call) -> str:
-    """Of what is called; empty where it is no import."""
-    return call.function.name if isinstance(call.function, Global) else ""
-
-
-def tuples(*values: Any) -> bool:
-    """Whether all of them are tuples."""
-    return all(isinstance(value, tuple) for value in values)
 
 
 def length(value: Any) -> int:

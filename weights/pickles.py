@@ -16,18 +16,7 @@ import pickletools
 import re
 from typing import IO, Any
 
-from weights.pickled import MOST_STEPS as MOST_STEPS
-from weights.pickled import (
-    Call,
-    Global,
-    key_steps,
-    length,
-    name_of,
-    rebuilt,
-    tuples,
-)
-from weights.pickled import Pickled as Pickled
-from weights.pickled import tensors as tensors
+from weights.pickled import Call, Global, Pickled, key_steps, length, rebuilt
 
 #: First of the pickles in a file of ``torch.save`` before version 1.6.
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
@@ -150,7 +139,7 @@ class _Follower:
             case "BUILD":
                 state = stack.pop()
                 self.found.spend(length(state))
-                if isinstance(stack[-1], Call) and "ensor" in name_of(stack[-1]):
+                if isinstance(stack[-1], Call) and "ensor" in stack[-1].name:
                     self.found.mark("a tensor's storage would be exchanged", stack[-1])
             case "MEMOIZE":
                 self.memo[len(self.memo)] = stack[-1]
@@ -197,7 +186,7 @@ class _Follower:
     def _call(self, function: Any, arguments: Any) -> Call:
         """A call, not made: noted where making it would take what it likes."""
         made, found = Call(function, arguments), self.found
-        name = name_of(made)
+        name = made.name
         given = arguments if isinstance(arguments, tuple) else ()
         for one in given:
             found.spend(length(one))
@@ -207,8 +196,8 @@ class _Follower:
             for one in given:
                 items = one.items if isinstance(one, Call) else one
                 found.spend(sum(map(key_steps, items)) if isinstance(items, (list, dict)) else 0)
-                if isinstance(one, Call) and not _CONTAINERS.fullmatch(name_of(one)):
-                    found.mark(f"{name} would be made of {name_of(one)}", made)
+                if isinstance(one, Call) and not _CONTAINERS.fullmatch(one.name):
+                    found.mark(f"{name} would be made of {one.name}", made)
         elif name.endswith(".bytearray") and given and not isinstance(given[0], (str, bytes)):
             found.mark(f"{name} would make an array of any size", made)
         elif name == "torch._tensor._rebuild_from_type_v2" and rebuilt(made) is None:
@@ -222,7 +211,8 @@ class _Follower:
         if "_parameter" in function:
             return
         storage, offset, shape, strides = (*arguments, *[None] * 4)[:4]
-        numbers = (offset, *shape, *strides) if tuples(shape, strides) else (None,)
+        tuples = isinstance(shape, tuple) and isinstance(strides, tuple)
+        numbers = (offset, *shape, *strides) if tuples else (None,)
         many = len(numbers) > _MOST_NUMBERS
         if many or not all(isinstance(n, int) and 0 <= n < 1 << 63 for n in numbers):
             self.found.mark("a tensor has no shape", made)

@@ -22,6 +22,7 @@ from runtime.files import Snapshot, open_regular, snapshot
 from runtime.text import printable
 from weights import hdf5, networks, pickles
 from weights.networks import Shape
+from weights.pickled import Pickled, tensors
 
 #: Of what a file begins with: offset, bytes, kind, and what to call it.
 _MAGIC = (
@@ -168,9 +169,9 @@ def _archive(source: Path | Snapshot, file: IO[bytes]) -> Recognised:
         return Recognised("zip", "a zip archive (.pth, .keras), but truncated or damaged")
 
 
-def _checkpoint(found: pickles.Pickled, kind: str, what: str) -> Recognised:
+def _checkpoint(found: Pickled, kind: str, what: str) -> Recognised:
     # Of a pickle that broke off, or whose tensors are of an unknown make, names remain.
-    arrays = pickles.tensors(found.values) or dict.fromkeys(
+    arrays = tensors(found.values) or dict.fromkeys(
         (text for text in found.texts if text.endswith(_PARAMETERS)), ()
     )
     if not found.whole:

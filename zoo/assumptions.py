@@ -49,7 +49,7 @@ def assumptions(recipe: Recipe, unread: str = "") -> list[Assumption]:
     by = {what: _by(recipe, parts) for what, parts in _LINES.items()}
     if unread:
         words["output"], by["output"] = "as the file has it", f"the file; {unread}"
-        by["frame"] += "; the file may know better"
+        by["frame"] += "; the file may say otherwise"
     return [Assumption(what, words[what], by[what]) for what in _LINES]
 
 

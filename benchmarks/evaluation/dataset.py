@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from benchmarks.evaluation.labels import HOW_TO_NAME, DatasetError, class_folder, is_fake
-from export.image_tar import IMAGE_SUFFIXES, image_names, is_image_name, read_images
+from export.image_tar import IMAGE_SUFFIXES, image_names, read_images
+from export.samples import names_below, path_below
 from runtime.csv_cells import csv_rows, plain_text
 from runtime.errors import ImageError
 from runtime.frames import EncodedImage
 from runtime.text import printable
-from zoo.inputs import OUTSIDE, leads_out
 
 #: Rows of a table of labels.
 _MOST_ROWS = 2_000_000
@@ -73,18 +73,11 @@ class Dataset:
                 yield wanted[name], content
             return
         for image in wanted.values():
-            folder, path = self._place(image.name)
-            if leads_out(path, folder):
-                yield image, ImageError(f"{printable(path)} cannot be read", *OUTSIDE)
+            first, _, rest = image.name.partition("/")
+            if first in self.folders:
+                yield image, path_below(self.folders[first], rest)
             else:
-                yield image, path
-
-    def _place(self, name: str) -> tuple[Path, Path]:
-        """The folder that an image belongs to, and its path."""
-        first, _, rest = name.partition("/")
-        if first in self.folders:
-            return self.folders[first], self.folders[first] / rest
-        return self.folders[""], self.folders[""] / name
+                yield image, path_below(self.folders[""], image.name)
 
 
 def open_dataset(path: Path, table: Path | None = None) -> Dataset:
@@ -100,7 +93,7 @@ def open_dataset(path: Path, table: Path | None = None) -> Dataset:
         ImageError: nothing there, or a damaged tar.
     """
     if os.path.isdir(path):  # noqa: PTH112  (takes any name, of 5,000 characters too)
-        tar, names = None, _names_below(path)
+        tar, names = None, names_below(path)
     else:
         tar, names = path, image_names(path)
     if not names:
@@ -125,7 +118,7 @@ def open_class_folders(fake: Path | None, real: Path | None) -> Dataset:
             continue
         if not os.path.isdir(folder):  # noqa: PTH112
             raise DatasetError(f"--{label}-dir {folder} is not a folder", "", "check the path")
-        names = _names_below(folder)
+        names = names_below(folder)
         if not names:
             raise DatasetError(f"--{label}-dir {folder} has no images")
         folders[label] = folder
@@ -142,14 +135,6 @@ def open_table(table: Path) -> Dataset:
     """
     images = _by_table(table, None, str(table.parent))
     return Dataset(table.stem, tuple(images), None, {"": table.parent})
-
-
-def _names_below(folder: Path) -> list[str]:
-    names = []
-    for place, _, files in os.walk(folder):  # does not follow links to folders: no loops
-        inside = Path(place).relative_to(folder)
-        names += [(inside / file).as_posix() for file in files if is_image_name(file)]
-    return sorted(names)
 
 
 def _by_folder(path: Path, names: list[str]) -> list[LabelledImage]:

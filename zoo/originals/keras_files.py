@@ -59,8 +59,8 @@ def open_file(
     if (whole.height, whole.width) != size:
         shown = f"{whole.height} x {whole.width}" if whole.height and whole.width else "any"
         notes.append(f"its own input size is {shown} ({card.title}: {size[0]} x {size[1]})")
-    own = bool(differ) or whole.kind != card.head.kind
-    told = FileTold(whole.height, whole.width, Head(whole.kind), whole.scale, own, tuple(notes))
+    head, own = Head(whole.kind), bool(differ)  # another head is a difference, too
+    told = FileTold(whole.height, whole.width, head, whole.scale, own, tuple(notes))
     return KerasOriginal(card, choice, whole.model, told=told)
 
 

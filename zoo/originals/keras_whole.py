@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import WeightsError
-from runtime.text import printable
+from runtime.text import first_line, printable
 from zoo.card import HeadKind
 from zoo.originals.keras_arrays import KerasFile, as_float32
 from zoo.originals.keras_config import SCALE_LAYER, check_config, refusal
@@ -79,14 +79,14 @@ def _build(file: KerasFile, config: dict[str, Any]) -> Any:
             due = sum(int(np.prod(w.shape, dtype=object)) for w in model.weights)
         except Exception as error:  # a foreign description makes Keras raise anything
             scope.initialize_variables = False
-            why = str(error).strip().splitlines() or [type(error).__name__]
+            why = first_line(error)
         if due is not None and due != has:
             scope.initialize_variables = False
     if due == has and getattr(model, "outputs", None):
         return model
     keras.utils.clear_session()  # forget the variables that were never made
     if due is None:
-        raise refusal(file, [f"Keras cannot build it ({printable(why[0])[:200]})"])
+        raise refusal(file, [f"Keras cannot build it ({why})"])
     if due != has:
         raise WeightsError(
             f"{printable(file.path)} does not fit its own description",
@@ -126,10 +126,9 @@ def _load(file: KerasFile, model: Any) -> list[str]:
         try:
             model.load_weights(path)
         except Exception as error:
-            why = str(error).strip().splitlines() or [type(error).__name__]
             raise WeightsError(
                 f"{printable(file.path)} does not fit its own description",
-                printable(why[0])[:300],
+                first_line(error),
                 "fetch or copy it again",
             ) from None
     return sorted(notes - {""})

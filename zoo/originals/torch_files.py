@@ -22,6 +22,7 @@ from runtime.errors import MissingPackageError, WeightsError
 from runtime.files import Snapshot
 from runtime.text import printable
 from weights import pickles
+from weights.pickled import Pickled
 from weights.recognise import recognise
 
 SAVE = (
@@ -140,7 +141,7 @@ def _check_pickle(source: Snapshot) -> bool:
     return in_zip
 
 
-def _follow_archive(source: Snapshot) -> pickles.Pickled:
+def _follow_archive(source: Snapshot) -> Pickled:
     """Of torch's zip: members as they are, none compressed, and one ``data.pkl``."""
     try:
         with zipfile.ZipFile(source.name) as archive:
