@@ -129,7 +129,8 @@ def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
         file.truncate(10 << 30)
     with within(5), pytest.raises(ImageError, match="at most 268,435,456 are read"):
         load_image(tmp_path / "x.png")
-    assert not is_image(tmp_path / "x.png")
+    with within(5):
+        assert is_image(tmp_path / "x.png"), "so that it is refused as an image, not as a video"
 
 
 # Memory.
@@ -335,7 +336,6 @@ def test_a_file_of_a_million_parts_is_given_up(
     start = time.thread_time()
     with pytest.raises(ImageError, match=r"not an image that can be read.*\n.*taking it apart"):
         load_image(path)
-    assert not is_image(path)
     assert time.thread_time() - start < 1
 
 
