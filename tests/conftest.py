@@ -11,10 +11,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 from published import NO_SHARED, SHARED
-from tiny_engine import TinyEngine
+from tiny_engine import TinyEngine, random_frames
+
+if TYPE_CHECKING:
+    from labelled_sets import MakeSet
 
 #: Fixtures that make a test one of the published files, marked or not.
 _OF_SHARED = {"afchar_images", "weights_dir"}
@@ -42,6 +47,21 @@ def weights_dir() -> Path:
 def tiny_engine(tmp_path_factory: pytest.TempPathFactory) -> TinyEngine:
     """A small engine that keeps the engine contract, its sidecar beside it. Do not change it."""
     return TinyEngine.write(tmp_path_factory.mktemp("engine"))
+
+
+@pytest.fixture
+def make_set(tmp_path: Path) -> MakeSet:
+    """Makes class folders of PNGs that the tiny engine judges."""
+
+    def make(name: str = "set", fake: str = "fake", real: str = "real", count: int = 6) -> Path:
+        frames = random_frames(2 * count, seed=len(name))
+        for index, frame in enumerate(frames):
+            folder = tmp_path / name / (fake if index < count else real)
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(frame).save(folder / f"{index % 3}_{index}.png")
+        return tmp_path / name
+
+    return make
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,8 +1,7 @@
-"""`zoo demo`: answers, and the page in a real browser."""
+"""The page of `zoo demo`: who reaches it, how it ends, and what a browser shows."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -18,254 +17,32 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
-from published import SHARED
-from tiny_engine import TinyEngine, TinyWeights, random_frames
+from demo_files import write_clip, write_picture
+from tiny_engine import TinyEngine, TinyWeights
 
 from runtime import Detector
-from runtime.errors import ImageError, ZooError
-from runtime.text import printable
-from runtime.verdicts import FaceVerdict, MediaVerdict, summarise, tracks_of
+from runtime.errors import ZooError
 from zoo.commands.look import _ended_by_signals
-from zoo.demo import answer as answers
 from zoo.demo import gate, page
-from zoo.demo.folder import private_folder
 from zoo.demo.gate import allowed_hosts
-from zoo.demo.uploads import Uploads
 
-av = pytest.importorskip("av", reason="PyAV is not installed (extra: video)")
+pytest.importorskip("av", reason="PyAV is not installed (extra: video)")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra: evaluate)")
 
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "a <b> face.png"
-    Image.fromarray(np.kron(random_frames(1)[0], np.ones((20, 20, 1), np.uint8))).save(path)
-    return path
+    return write_picture(tmp_path / "a <b> face.png")
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     return write_clip(tmp_path / "clip.mp4", seconds=2)
-
-
-def write_clip(path: Path, seconds: int) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=5)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        for frame in random_frames(5 * seconds):
-            large = np.kron(frame, np.ones((8, 8, 1), np.uint8))
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(large, "rgb24")))
-        container.mux(stream.encode(None))
-    return path
-
-
-def test_a_picture_is_judged_as_the_detector_does(picture: Path, tiny_engine: TinyEngine) -> None:
-    with Detector(tiny_engine.path) as detector:
-        found = answers.answer(picture, detector, None)
-        (due,) = detector.classify(picture)
-    assert found.verdict.highest == pytest.approx(due.fake)
-    html = page.result_html(found, picture.name, detector, "tiny")
-    assert f"{due.label.upper()}: P(fake) {due.fake:.3f}" in html
-    assert "a &lt;b&gt; face.png" in html
-    assert html.count("data:image/png;base64,") == 2
-    with Image.open(io.BytesIO(found.picture)) as shown:
-        assert shown.size == (160, 160)
-
-
-def test_a_clip_shows_its_most_suspicious_frame(clip: Path, tiny_engine: TinyEngine) -> None:
-    with Detector(tiny_engine.path) as detector:
-        found = answers.answer(clip, detector, None)
-        assert found.verdict.kind == "video"
-        assert found.heat is not None
-        worst = max(found.verdict.faces, key=lambda face: face.logit)
-        frame = answers._frame_at(clip, worst.time)
-        assert detector.classify(frame)[0].logit == pytest.approx(worst.logit, abs=1e-4)
-
-
-def test_a_long_clip_is_refused(
-    tmp_path: Path, tiny_engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long = write_clip(tmp_path / "long.mp4", seconds=61)
-    with Detector(tiny_engine.path) as detector:
-        monkeypatch.setattr(answers.Judge, "video", lambda *_, **__: pytest.fail("judged"))
-        with pytest.raises(ZooError, match="lasts 61 s"):
-            answers.answer(long, detector, None)
-
-
-def test_a_clip_that_does_not_say_its_length_is_measured(
-    tmp_path: Path, tiny_engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long = write_clip(tmp_path / "long.mkv", seconds=61)
-    with answers.Video(long) as video:
-        unsaid = replace(video.facts, duration=None)
-    monkeypatch.setattr(answers.Video, "_read_facts", lambda self: unsaid)
-    with Detector(tiny_engine.path) as detector, pytest.raises(ZooError, match="lasts 61 s"):
-        answers.answer(long, detector, None)
-
-
-def test_what_is_no_picture_gives_a_message_without_its_place(
-    tmp_path: Path, tiny_engine: TinyEngine
-) -> None:
-    path = tmp_path / "x.png"
-    path.write_bytes(b"nothing")
-    with (
-        Detector(tiny_engine.path) as detector,
-        pytest.raises(ImageError) as error,
-    ):
-        answers.answer(path, detector, None)
-    html = page.error_html(error.value, path)
-    odd = path.with_name("\u202ex\xa0.png")
-    assert str(tmp_path) not in page.error_html(ImageError(f"{printable(odd)} is none"), odd)
-    assert "x.png is not an image" in html
-    assert str(tmp_path) not in html
-
-
-def test_no_face_is_a_result(picture: Path, tiny_engine: TinyEngine) -> None:
-    class Nobody:
-        name = "nobody"
-
-        def find(self, picture: Any, min_size: int) -> list[Any]:
-            return []
-
-    with Detector(tiny_engine.path) as detector:
-        found = answers.answer(picture, detector, Nobody())
-    assert "No face was found" in page.result_html(found, "x", detector, "tiny")
-
-
-def test_a_doubtful_clip_is_called_uncertain(tiny_engine: TinyEngine, tmp_path: Path) -> None:
-    """By the person who looks most forged, whose interval holds the threshold or does not."""
-    sure, doubtful = [0.9] * 4, [0.9, 0.2, 0.9, 0.2]
-    with Detector(tiny_engine.path) as detector:
-        for own, word in ((sure, "FAKE: P(fake) 0.900"), (doubtful, "UNCERTAIN: P(fake) 0.550")):
-            people = [
-                FaceVerdict((0, 0, 9, 9), 0.9, "real", fake, 0.0, float(second), track)
-                for track, scores in enumerate([own, [0.1] * 4])
-                for second, fake in enumerate(scores)
-            ]
-            tracks = tracks_of(people, 0.5)
-            verdict = MediaVerdict(
-                "video", 9, 9, False, tuple(people), (), summarise(people, 0.5),
-                max(track.verdict.mean for track in tracks), tracks, frames=4,
-            )  # fmt: skip
-            html = page.result_html(answers.Answer(verdict, b"", None), "c", detector, "tiny")
-            assert word in html
-
-
-def test_engines_have_names_of_their_own() -> None:
-    assert page.engine_names([Path("a/x.onnx"), Path("a/y.onnx")]) == ["x.onnx", "y.onnx"]
-    assert page.engine_names([Path("a/x.onnx"), Path("b/x.onnx")]) == ["a/x.onnx", "b/x.onnx"]
-
-
-# --- uploads ---
-
-
-def dropped(folder: Path, name: str, size: int = 10) -> Path:
-    path = folder / name / "x.png"
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(bytes(size))
-    return path
-
-
-def bring(uploads: Uploads, folder: Path, name: str, size: int = 10) -> Path:
-    """A whole upload, as Gradio keeps it: under the hash of its bytes."""
-    assert uploads.begin(size)
-    path = dropped(folder, name, size)
-    uploads.arrived(path)
-    uploads.end(size)
-    return path
-
-
-def test_a_file_that_two_brought_stays_until_both_have_an_answer(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path)
-    path = bring(uploads, tmp_path, "same")
-    assert bring(uploads, tmp_path, "same") == path
-    with uploads.answering(path):
-        assert path.exists()
-    assert path.exists(), "the second is still waiting"
-    with pytest.raises(ZooError), uploads.answering(path):
-        raise ZooError("it cannot be judged")
-    assert not list(tmp_path.iterdir())
-
-
-def test_nothing_is_deleted_while_a_file_arrives(tmp_path: Path) -> None:
-    """It may be the one that was just answered, and is counted only when it is whole."""
-    uploads = Uploads(tmp_path)
-    path = bring(uploads, tmp_path, "same")
-    assert uploads.begin(10)
-    with uploads.answering(path):
-        pass
-    assert path.exists()
-    uploads.arrived(path)
-    uploads.end(10)
-    assert path.exists()
-    with uploads.answering(path):
-        pass
-    assert not list(tmp_path.iterdir())
-
-
-def test_what_arrived_only_in_part_is_deleted(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path)
-    assert uploads.begin(10)
-    (tmp_path / "tmpabc").write_bytes(b"half")
-    uploads.end(10)
-    assert not list(tmp_path.iterdir())
-
-
-def test_uploads_have_a_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from zoo.demo import uploads as module
-
-    monkeypatch.setattr(module, "MOST_WAITING_BYTES", 100)
-    monkeypatch.setattr(module, "MOST_WAITING", 3)
-    uploads = Uploads(tmp_path)
-    large = bring(uploads, tmp_path, "large", 60)
-    assert uploads.begin(30)
-    assert not uploads.begin(30), "60 wait, 30 arrive"
-    uploads.end(30)
-    assert not uploads.begin(50)
-    with uploads.answering(large):
-        pass
-    paths = [bring(uploads, tmp_path, str(number)) for number in range(3)]
-    assert not uploads.begin(1), "three wait"
-    paths[0].unlink()  # by Gradio, which deletes what nobody asked about
-    assert uploads.begin(1)
-
-
-def test_the_folder_of_a_killed_page_is_deleted_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    program = "\n".join(
-        [
-            "import time",
-            "from zoo.demo.folder import private_folder",
-            "with private_folder() as folder:",
-            "    (folder / 'face.png').write_bytes(b'x')",
-            "    print(folder, flush=True)",
-            "    time.sleep(60)",
-        ]
-    )
-    env = {**os.environ, "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        other = Path(process.stdout.readline().strip())
-        with private_folder() as mine:
-            assert other.exists(), "its process is alive"
-            assert mine.exists()
-        process.kill()
-    assert other.exists()
-    with private_folder() as mine:
-        assert list(tmp_path.iterdir()) == [mine]
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -555,17 +332,3 @@ def test_nothing_is_kept_when_the_page_is_closed(
             taken.__enter__()
     assert not list(tmp_path.glob("zoo-demo-*"))
     assert [os.environ.get(key) for key in keys] == before
-
-
-@pytest.mark.weights
-def test_faces_are_found_in_a_photograph(tiny_engine: TinyEngine) -> None:
-    from runtime.faces import YuNet
-
-    assert SHARED is not None
-    finder = YuNet(SHARED / "weights" / "face_detection_yunet_2023mar.onnx")
-    with Detector(tiny_engine.path) as detector:
-        found = answers.answer(SHARED / "images" / "photos" / "two_people.jpg", detector, finder)
-        html = page.result_html(found, "two", detector, "tiny")
-    assert len(found.verdict.faces) == 2
-    assert "2 faces judged" in html
-    assert found.heat is not None
